@@ -1,0 +1,1 @@
+"""The GRIP protocol, pure: no I/O, no clock, no randomness."""
