@@ -1,0 +1,228 @@
+"""Host and path -> Route: the configuration's routes with everything resolved that a request needs.
+
+The rules of the exact host come first, then those of the longest wildcard, then those of ``*``; within each the longest
+path. They stand in one flat tuple for each host, so that a lookup is a dictionary and mostly one comparison.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from gripproxy import config
+from gripproxy.errors import ConfigError
+from gripproxy.grip.tokens import Key, Signer
+
+# Host fields remembered. Clients choose what they send, so the memory has an end; it is emptied when full.
+_REMEMBERED_HOSTS = 1024
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One backend."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> bytes:
+        """What a Host field says of it: the port is left out where it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}").encode()
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority.decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes and how; the names and units are those of ``config.Route``.
+
+    ``signer`` makes its Grip-Sig and is None where ``grip`` is False. ``upstream_key`` is None where none is given.
+    """
+
+    id: str
+    host: str
+    path: str
+    realm: str
+    targets: tuple[Target, ...]
+    websocket: str
+    pings: str
+    one_event: bool
+    prefix: str
+    subscribe: tuple[str, ...]
+    grip: bool
+    rewrite: str | None
+    host_header: bytes
+    headers_set: tuple[tuple[bytes, bytes], ...]
+    headers_remove: frozenset[bytes]
+    cors: frozenset[str]
+    balance: str
+    connect_timeout: float
+    response_timeout: float
+    idle_timeout: float
+    max_request_body: int
+    signer: Signer | None
+    upstream_key: Key | None
+    verify: bool
+    ca: str
+    client_cert: str
+    client_key: str
+    debug: bool
+
+    def rewritten(self, target: str) -> str:
+        """The request target (path and query) as the backend is to see it."""
+        if self.rewrite is None:
+            return target
+        rest = target[len(self.path) :]
+        if self.rewrite.endswith("/") and rest.startswith("/"):
+            rest = rest[1:]
+        elif not self.rewrite.endswith("/") and self.path.endswith("/") and rest and rest[0] != "?":
+            rest = "/" + rest
+        return self.rewrite + rest
+
+
+class Routes:
+    """All routes. ``random_key`` signs Grip-Sig where no key is configured: libraries take its presence as proxied.
+
+    Raises: ConfigError when a key is none, or cannot sign where it has to.
+    """
+
+    __slots__ = ("_all", "_exact", "_remembered", "_wildcards")
+
+    def __init__(self, configuration: config.Config, random_key: bytes) -> None:
+        signers = _Signers(configuration, Key.from_bytes(random_key))
+        self._all = tuple(_resolve(configuration, index, signers) for index in range(len(configuration.routes)))
+        by_host: dict[str, list[Route]] = {}
+        for route in self._all:
+            by_host.setdefault(route.host, []).append(route)
+        rules = {host: _rules(routes) for host, routes in by_host.items()}
+        # ".example.org" and "" ("*" without its star): every host that ends so.
+        self._wildcards = sorted(
+            ((host[1:], rule) for host, rule in rules.items() if host.startswith("*")), key=lambda one: -len(one[0])
+        )
+        self._exact = {host: rule for host, rule in rules.items() if not host.startswith("*")}
+        self._remembered: dict[str, _Rules] = {}
+
+    def match(self, host: str, path: str) -> Route | None:
+        """The route for a Host field as received (with or without port) and a request target as received."""
+        rules = self._remembered.get(host)
+        if rules is None:
+            rules = self._remember(host)
+        for prefix, length, route in rules:
+            if path.startswith(prefix) and (length == len(path) or not length or path[length] in "/?"):
+                return route
+        return None
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def _remember(self, host: str) -> "_Rules":
+        name = _host_name(host)
+        rules = self._exact.get(name, ())
+        for suffix, more in self._wildcards:
+            if name.endswith(suffix):
+                rules += more
+        if len(self._remembered) >= _REMEMBERED_HOSTS:
+            self._remembered.clear()
+        self._remembered[host] = rules
+        return rules
+
+
+# Path prefix, its length and the route, the longest first.
+_Rules = tuple[tuple[str, int, Route], ...]
+
+
+class _Signers:
+    """Keys of the configuration as keys, each signer once: routes of a realm share their signed tokens."""
+
+    def __init__(self, configuration: config.Config, random_key: Key) -> None:
+        self._config = configuration
+        self._random_key = random_key
+        self._signers: dict[tuple[Key, str], Signer] = {}
+        self._keys = {
+            name: tuple(self.key(text, f"realms.{name}.key") for text in realm.key)
+            for name, realm in configuration.realms.items()
+        }
+
+    def key(self, text: str, name: str) -> Key:
+        try:
+            return Key.from_text(text)
+        except ValueError as error:
+            raise self._error(name, str(error)) from None
+
+    def signer(self, route: config.Route, path: str) -> Signer:
+        """The signer by the first that is given: the route's sig_key, the realm's, the realm's key, a random key."""
+        realm = self._config.realms[route.realm]
+        issuer = route.sig_iss or realm.sig_iss or route.realm
+        if route.sig_key:
+            key = self._signing(route.sig_key, f"{path}.sig_key")
+        elif realm.sig_key:
+            key = self._signing(realm.sig_key, f"realms.{route.realm}.sig_key")
+        else:
+            # With only public keys publishers alone sign: nobody could check Grip-Sig with them anyway.
+            key = next((key for key in self._keys[route.realm] if key.can_sign), self._random_key)
+        return self._signers.setdefault((key, issuer), Signer(key, issuer))
+
+    def _signing(self, text: str, name: str) -> Key:
+        key = self.key(text, name)
+        if not key.can_sign:
+            raise self._error(name, "a public key cannot sign; give the private one")
+        return key
+
+    def _error(self, name: str, reason: str) -> ConfigError:
+        return ConfigError(": ".join(part for part in (self._config.source, name, reason) if part))
+
+
+def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Route:
+    route = configuration.routes[index]
+    name = f"routes[{index}]"
+    limit = configuration.limits.request_body if route.max_request_body is None else route.max_request_body
+    host = route.host.lower()
+    return Route(
+        id=route.id or f"{host}{route.path}",
+        host=host,
+        path=route.path,
+        realm=route.realm,
+        targets=tuple(Target(*config.parse_backend(url)) for url in route.backends),
+        websocket=route.websocket,
+        pings=route.pings,
+        one_event=route.one_event,
+        prefix=route.prefix,
+        subscribe=route.subscribe,
+        grip=route.grip,
+        rewrite=route.rewrite,
+        host_header=route.host_header.encode(),
+        headers_set=tuple((name.encode(), value.encode()) for name, value in route.headers_set.items()),
+        headers_remove=frozenset(name.lower().encode() for name in route.headers_remove),
+        cors=frozenset(route.cors),
+        balance=route.balance,
+        connect_timeout=route.connect_timeout,
+        response_timeout=route.response_timeout,
+        idle_timeout=route.idle_timeout,
+        max_request_body=limit,
+        signer=signers.signer(route, name) if route.grip else None,
+        upstream_key=signers.key(route.upstream_key, f"{name}.upstream_key") if route.upstream_key else None,
+        verify=route.verify,
+        ca=route.ca,
+        client_cert=route.client_cert,
+        client_key=route.client_key,
+        debug=configuration.debug if route.debug is None else route.debug,
+    )
+
+
+def _rules(routes: Iterable[Route]) -> _Rules:
+    # After a path that ends in "/" anything may follow; "/" itself takes the target "*" of OPTIONS too.
+    prefixes = [("" if route.path == "/" else route.path, route) for route in routes]
+    prefixes.sort(key=lambda one: -len(one[0]))
+    return tuple((path, 0 if path.endswith("/") else len(path), route) for path, route in prefixes)
+
+
+def _host_name(field: str) -> str:
+    """A Host field without port and final dot, in lower case."""
+    if field.startswith("["):
+        return (field.partition("]")[0] + "]").lower()
+    return field.partition(":")[0].lower().rstrip(".")
