@@ -1,0 +1,311 @@
+"""The configuration: TOML, environment and command line, read once into frozen structs.
+
+Every default stands here and nowhere else. What ``load`` returns is legal: whoever reads it need not check again. Keys
+stay texts, read from their files; the modules that use them make keys of them.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from gripproxy.config import texts
+from gripproxy.config.reader import ENVIRONMENT_PREFIX, File, Reader, Secret, SettingError, hint, setting_types
+from gripproxy.config.texts import Address, parse_address, parse_backend
+
+__all__ = [
+    "DEFAULT_REALM",
+    "ENVIRONMENT_PREFIX",
+    "Address",
+    "Config",
+    "Control",
+    "File",
+    "Limits",
+    "Log",
+    "Realm",
+    "Route",
+    "Secret",
+    "Server",
+    "SettingError",
+    "load",
+    "parse_address",
+    "parse_backend",
+    "setting_types",
+    "warnings",
+]
+
+DEFAULT_REALM = "default"
+# What Pushpin ships with: everybody knows it.
+WELL_KNOWN_KEY = "changeme"
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+
+
+class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and how clients are served."""
+
+    # host:port, [ipv6]:port, :port (every interface) or unix:/path. Pushpin's port, on loopback only.
+    listen: tuple[str, ...] = ("127.0.0.1:7999",)
+    # Connections the kernel holds until they are accepted. Large: all clients of a host may reconnect at once.
+    backlog: Positive = 4096
+    # Networks (CIDR) whose X-Forwarded-* fields are believed and appended to; those of others are replaced.
+    trusted_proxies: tuple[str, ...] = ()
+    # Seconds an idle connection stays open. Above the 60 s that load balancers keep theirs.
+    keepalive_timeout: Seconds = 75.0
+    # Seconds over which held connections are ended at shutdown, so that clients do not come back all at once.
+    shutdown_timeout: Seconds = 10.0
+    # PEM files. With a certificate clients are served over TLS; the key may stand in the certificate's file.
+    certificate: File = File("")
+    certificate_key: File = File("")
+
+    def __post_init__(self) -> None:
+        _check(self, {"listen": parse_address, "trusted_proxies": texts.network})
+        if self.certificate_key and not self.certificate:
+            raise SettingError("certificate", "is missing, though certificate_key is given")
+
+
+class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where publishers and operators are served."""
+
+    # As in [server], one address. Pushpin's port.
+    listen: str = "127.0.0.1:5561"
+    # Bytes of one publish request. Pushpin's push_in_http_max_body_size.
+    max_body: Positive = 1_000_000
+    # Seconds an idle connection stays open. Well above the 4 s after which Node's fetch drops its side.
+    keepalive_timeout: Seconds = 75.0
+    # Whether GET /metrics answers.
+    metrics: bool = True
+
+    def __post_init__(self) -> None:
+        _check(self, {"listen": parse_address})
+
+
+class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is logged, to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    # One line for each request. Off: at the rates this proxy is for, the log would cost more than the work.
+    access: bool = False
+    # One JSON object a line instead of text.
+    json: bool = False
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one client, one channel or one backend may use; 0 means without limit where the comment says so."""
+
+    # Bytes of a request line and header. As Node and HAProxy; Pushpin's 8192 is too small for tokens in cookies.
+    request_header: Positive = 16_384
+    # Bytes of a request body; 0 = without limit, as it is streamed. A route can set its own.
+    request_body: Count = 0
+    # Bytes of a request body kept to repeat the request after a hold. Pushpin's MAX_ACCEPT_REQUEST_BODY.
+    replay_body: Count = 100_000
+    # Bytes of a response that asks for a hold. Pushpin's.
+    hold_body: Positive = 100_000
+    # Bytes not yet taken by one client before it is cut: it is dead or too slow for its channels.
+    unsent: Positive = 1_048_576
+    # Bytes of one WebSocket message, either way.
+    websocket_message: Positive = 1_048_576
+    # Bytes of a client's WebSocket messages that wait for the backend before no more are read.
+    websocket_buffered: Positive = 1_048_576
+    # Seconds the backend has to accept or refuse a WebSocket.
+    websocket_handshake_timeout: PositiveSeconds = 60.0
+    # Channels of one connection. Pushpin's connection_subscription_max, which is 20 and cuts silently.
+    channels_per_connection: Positive = 100
+    # Client connections; 0 = as many as the process may open files.
+    connections: Count = 0
+    # Items, bytes and seconds that a channel's history keeps to fill gaps of reconnecting clients.
+    history_items: Count = 100
+    history_bytes: Count = 1_048_576
+    history_age: Seconds = 60.0
+    # Seconds in which an item id seen before is a duplicate. Pushpin's id_cache_ttl.
+    duplicates_age: Seconds = 60.0
+    # Seconds an item waits for the one before it. Pushpin's message_wait.
+    message_wait: Seconds = 5.0
+
+
+class Realm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One tenant: its channels are its own."""
+
+    # "text", "base64:...", "hex:...", "file:PATH" or PEM. Several while keys are rotated: all verify, the first signs.
+    key: tuple[Secret, ...] = ()
+    # Key and issuer of Grip-Sig where they differ from the realm's key and name.
+    sig_key: Secret = Secret("")
+    sig_iss: str = ""
+    # Issuer of publishers' tokens; empty = the realm's name.
+    control_iss: str = ""
+    # Bytes of one published item's content; 0 = what a publish request holds. Fanout Cloud had 65536.
+    max_item: Count = 0
+
+
+class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Requests for a host and path, and the backends that answer them."""
+
+    # http(s)://host[:port], tried as `balance` says. The only setting without default.
+    backends: tuple[str, ...]
+    # A host without port, "*.example.org" (any host below it) or "*".
+    host: str = "*"
+    # A path as it is in the URL; "/a" also takes "/a/b" and "/a?x", never "/abc".
+    path: str = "/"
+    realm: str = DEFAULT_REALM
+    # Name in logs and metrics; empty = host and path.
+    id: str = ""
+    websocket: Literal["over-http", "passthrough"] = "over-http"
+    # Who answers a client's PING: the backend, as with Pushpin, or this proxy.
+    pings: Literal["forward", "local"] = "forward"
+    # One WebSocket event in each request instead of all that wait.
+    one_event: bool = False
+    # Put before the names of channels that are held or subscribed, not of those published to.
+    prefix: str = ""
+    # Channels that every hold of this route has beside those it asks for; without prefix.
+    subscribe: tuple[str, ...] = ()
+    # False: plain proxying, no Grip-Sig, and GRIP instructions are not acted on.
+    grip: bool = True
+    # What replaces the matched path towards the backend.
+    rewrite: str | None = None
+    # Host field towards the backend; None = what the client sent.
+    host_header: str | None = None
+    headers_set: dict[str, str] = field(default_factory=dict)
+    headers_remove: tuple[str, ...] = ()
+    # Origins that get CORS fields, or "*".
+    cors: tuple[str, ...] = ()
+    # The first backend that can be reached, or each in turn.
+    balance: Literal["first", "round-robin"] = "first"
+    # Seconds to connect to one backend.
+    connect_timeout: PositiveSeconds = 5.0
+    # Seconds from the request to the head of the response; 0 = without limit.
+    response_timeout: Seconds = 60.0
+    # Seconds without a byte in the middle of a response; 0 = without limit. Pushpin's --stream-timeout.
+    idle_timeout: Seconds = 1800.0
+    # Bytes of a request body; None = limits.request_body, 0 = without limit.
+    max_request_body: Annotated[int, Meta(ge=0)] | None = None
+    # Grip-Sig of this route where it differs from its realm's.
+    sig_key: Secret = Secret("")
+    sig_iss: str = ""
+    # Key of a GRIP proxy in front of this one: requests with its Grip-Sig are handed through untouched.
+    upstream_key: Secret = Secret("")
+    # TLS towards https backends: whether to verify, against which authorities (PEM), with which certificate (PEM).
+    verify: bool = True
+    ca: File = File("")
+    client_cert: File = File("")
+    client_key: File = File("")
+    # Reasons in the bodies of error answers; None = the global `debug`.
+    debug: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not self.backends:
+            raise SettingError("backends", "needs at least one URL")
+        _check(self, _ROUTE_CHECKS)
+        for name, value in self.headers_set.items():
+            _check_text("headers_set", texts.field_name, name)
+            _check_text(f"headers_set.{name}", texts.field_value, value)
+        if self.client_key and not self.client_cert:
+            raise SettingError("client_cert", "is missing, though client_key is given")
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of it."""
+
+    server: Server = field(default_factory=Server)
+    control: Control = field(default_factory=Control)
+    log: Log = field(default_factory=Log)
+    limits: Limits = field(default_factory=Limits)
+    realms: dict[str, Realm] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    # Reasons in the bodies of error answers. Off: they name backends.
+    debug: bool = False
+    # The file it was read from, for errors that show later; no setting.
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        # The realm of POST /publish/ exists always: without key, so that it takes publishes from loopback only.
+        if DEFAULT_REALM not in self.realms:
+            msgspec.structs.force_setattr(self, "realms", {**self.realms, DEFAULT_REALM: Realm()})
+        for name, realm in self.realms.items():
+            _check_text(f"realms.{name}", texts.realm_name, name)
+            if WELL_KNOWN_KEY in realm.key and not parse_address(self.control.listen).is_loopback:
+                reason = f"{WELL_KNOWN_KEY!r} is known to everyone, and control.listen is not on loopback"
+                raise SettingError(f"realms.{name}.key", reason)
+        seen: dict[tuple[str, str], int] = {}
+        for index, route in enumerate(self.routes):
+            if route.realm not in self.realms:
+                raise SettingError(
+                    f"routes[{index}].realm", f"there is no realm {route.realm!r}{hint(route.realm, self.realms)}"
+                )
+            first = seen.setdefault((route.host.lower(), route.path), index)
+            if first != index:
+                raise SettingError(f"routes[{index}].path", f"routes[{first}] has the same host and path")
+
+
+def load(path: Path | None, environment: Mapping[str, str] = {}, overrides: Mapping[str, Any] = {}) -> Config:
+    """The configuration from a file, overridden by the environment, overridden by the command line.
+
+    Overrides are keyed like ``server.listen``; None is passed over. ``backend`` stands for one route that takes every
+    request to that URL, in place of all routes of the file.
+
+    Raises: ConfigError, ``FILE: KEY: reason``, in one line.
+    """
+    reader = Reader(path)
+    tables = reader.tables()
+    reader.put_environment(tables, environment, Config)
+    for key, value in overrides.items():
+        if key == "backend" and value is not None:
+            tables["routes"] = [{"backends": [value]}]
+        elif value is not None:
+            reader.put(tables, key, value)
+    config = reader.struct(Config, tables)
+    if not config.routes:
+        raise reader.error("routes", "there is none; give [[routes]] with backends, or --backend URL")
+    return msgspec.structs.replace(config, source=reader.source)
+
+
+def warnings(config: Config) -> list[str]:
+    """What is legal but maybe not meant, one line each."""
+    found = []
+    remote = not parse_address(config.control.listen).is_loopback
+    used = {route.realm for route in config.routes}
+    for name, realm in config.realms.items():
+        if remote and not realm.key and (name in used or name != DEFAULT_REALM):
+            found.append(f"realms.{name}.key: none, so only publishes from loopback are taken")
+        if WELL_KNOWN_KEY in (*realm.key, realm.sig_key):
+            found.append(f"realms.{name}: the key {WELL_KNOWN_KEY!r} is known to everyone")
+    for index, route in enumerate(config.routes):
+        if not route.verify and any(url.startswith("https:") for url in route.backends):
+            found.append(f"routes[{index}].verify: the backend's certificate is not verified")
+    return found
+
+
+def _check(struct: Struct, checks: Mapping[str, Callable[[str], object]]) -> None:
+    """Check texts and lists of texts, the rest of the settings by their types alone."""
+    for key, check in checks.items():
+        value = getattr(struct, key)
+        if isinstance(value, tuple):
+            for index, text in enumerate(value):
+                _check_text(f"{key}[{index}]", check, text)
+        elif value is not None:
+            _check_text(key, check, value)
+
+
+def _check_text(key: str, check: Callable[[str], object], text: str) -> None:
+    try:
+        check(text)
+    except ValueError as error:
+        raise SettingError(key, str(error)) from None
+
+
+_ROUTE_CHECKS: dict[str, Callable[[str], object]] = {
+    "backends": parse_backend,
+    "host": texts.host_pattern,
+    "path": texts.path,
+    "id": texts.word,
+    "prefix": texts.channel_prefix,
+    "subscribe": texts.channel,
+    "rewrite": texts.path,
+    "host_header": texts.host_field,
+    "headers_remove": texts.field_name,
+    "cors": texts.origin,
+}

@@ -1,0 +1,276 @@
+"""Tables of texts and numbers into frozen structs, each wrong value named by its key.
+
+Knows how a file, an environment variable and an override are written, and nothing of what the settings mean: a struct
+says what it holds by its types, and checks the rest when it is made.
+"""
+
+import difflib
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+
+from gripproxy.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "GRIPPROXY__"
+
+_ENVIRONMENT = "environment"
+
+T = TypeVar("T", bound=Struct)
+
+
+class Secret(str):
+    """The text of a key, with ``file:`` already replaced by what the file holds; never shown."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+
+class File(str):
+    """The path of a file that exists; a relative one starts from the folder of the configuration file."""
+
+    __slots__ = ()
+
+
+class SettingError(ValueError):
+    """A struct's field holds what it must not; the reader turns it into a ConfigError."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key
+        self.reason = reason
+
+
+def setting_types(kind: type[Struct]) -> dict[str, Any]:
+    """The settings of a table and their types."""
+    return {one.name: one.type for one in msgspec.structs.fields(kind) if one.name != "source"}
+
+
+def inner_struct(kind: Any) -> type[Struct] | None:
+    """The struct that a setting's type is (a table) or holds (tables by name or in a list), if any."""
+    for one in (kind, *get_args(kind)):
+        if isinstance(one, type) and issubclass(one, Struct):
+            return one
+    return None
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What to add to "there is no NAME"."""
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+class Reader:
+    """Reads for one file (or none), so that errors can name it and relative paths start from its folder."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._folder = path.parent if path is not None else Path()
+
+    @property
+    def source(self) -> str:
+        """The file's path, empty without one."""
+        return "" if self._path is None else str(self._path)
+
+    def error(self, key: str, reason: str, source: str | None = None) -> ConfigError:
+        """``FILE: KEY: reason`` in one line, without the parts that are empty."""
+        parts = (self.source if source is None else source, key, reason)
+        return ConfigError(": ".join(" ".join(part.split()) for part in parts if part))
+
+    def tables(self) -> dict[str, Any]:
+        """What the file holds.
+
+        Raises: ConfigError
+        """
+        if self._path is None:
+            return {}
+        try:
+            return tomllib.loads(self._path.read_bytes().decode())
+        except OSError as error:
+            raise self.error("", f"cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
+            raise self.error("", f"is not TOML: {error}") from None
+
+    def struct(self, kind: type[T], value: object, path: str = "") -> T:
+        """A struct from a table; ``path`` is the table's own key.
+
+        Raises: ConfigError
+        """
+        if not isinstance(value, Mapping):
+            raise self.error(path, "must be a table")
+        types = setting_types(kind)
+        values = {}
+        for name, part in value.items():
+            key = f"{path}.{name}" if path else name
+            if name not in types:
+                raise self.error(key, f"there is no such setting{hint(name, types)}")
+            values[name] = self._value(types[name], part, key)
+        for one in msgspec.structs.fields(kind):
+            if one.required and one.name not in values:
+                raise self.error(f"{path}.{one.name}", "is missing")
+        try:
+            return kind(**values)
+        except SettingError as error:
+            raise self.error(f"{path}.{error.key}" if path else error.key, error.reason) from None
+
+    def put(self, tables: dict[str, Any], key: str, value: object) -> None:
+        """Set what a key like ``server.listen`` names.
+
+        Raises: ConfigError
+        """
+        table, _, name = key.rpartition(".")
+        place = tables.setdefault(table, {}) if table else tables
+        if not isinstance(place, dict):
+            raise self.error(table, "must be a table")
+        place[name] = value
+
+    def put_environment(self, tables: dict[str, Any], environment: Mapping[str, str], root: type[Struct]) -> None:
+        """Set what the variables name that begin with GRIPPROXY__; each text is read as its setting's type needs.
+
+        Raises: ConfigError
+        """
+        # ROUTES__2 before ROUTES__10, and ROUTES, which sets all, before both.
+        for variable in sorted((one for one in environment if one.startswith(ENVIRONMENT_PREFIX)), key=_natural):
+            kind: Any = root
+            place: Any = tables
+            *tables_parts, last = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")
+            for part in tables_parts:
+                name, kind = self._step(kind, place, part, variable)
+                if inner_struct(kind) is None:
+                    raise self.error(variable, f"{part} is not a table", _ENVIRONMENT)
+                if isinstance(place, dict):
+                    place.setdefault(name, [] if get_origin(kind) is tuple else {})
+                place = place[name]
+            name, kind = self._step(kind, place, last, variable)
+            place[name] = self._from_text(kind, environment[variable], variable)
+
+    def _step(self, kind: Any, place: Any, part: str, variable: str) -> tuple[Any, Any]:
+        """The key that a part of a variable's name means in a table, and the type of what is there."""
+        expected: type = list if get_origin(kind) is tuple else dict
+        if not isinstance(place, expected):
+            raise self.error(variable, f"what {self.source} has there is no table", _ENVIRONMENT)
+        if get_origin(kind) is dict:
+            return _matching_name(part, place), inner_struct(kind)
+        if get_origin(kind) is tuple:
+            if not (part.isascii() and part.isdecimal()) or int(part) > len(place):
+                raise self.error(variable, f"{part!r} must be an index up to {len(place)}", _ENVIRONMENT)
+            if int(part) == len(place):
+                place.append({})
+            return int(part), inner_struct(kind)
+        types = setting_types(kind)
+        name = part.lower()
+        if name not in types:
+            raise self.error(variable, f"there is no setting {name!r}{hint(name, types)}", _ENVIRONMENT)
+        return name, types[name]
+
+    def _from_text(self, kind: Any, text: str, variable: str) -> Any:
+        is_table = inner_struct(kind) is not None
+        is_list = get_origin(kind) is tuple and not is_table
+        value: Any = text
+        if is_table or get_origin(kind) is dict or (is_list and text.lstrip().startswith("[")):
+            try:
+                value = msgspec.json.decode(text)
+            except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+                raise self.error(variable, f"is not JSON: {error}", _ENVIRONMENT) from None
+        elif is_list:
+            # A key may hold commas, so a list of keys is either one text or JSON.
+            value = [text] if _holds(kind, Secret) else [one for one in map(str.strip, text.split(",")) if one]
+        if is_table:
+            return value
+        # Converted at once, so that an error names the variable; kept as text where converting means reading a file.
+        converted = self._leaf(kind, value, variable, _ENVIRONMENT)
+        return value if _holds(kind, Secret) or _holds(kind, File) else converted
+
+    def _value(self, kind: Any, value: Any, key: str) -> Any:
+        inner = inner_struct(kind)
+        if inner is None:
+            return self._leaf(kind, value, key)
+        if get_origin(kind) is dict:
+            if not isinstance(value, Mapping):
+                raise self.error(key, f"must be tables, [{key}.NAME]")
+            return {name: self.struct(inner, part, f"{key}.{name}") for name, part in value.items()}
+        if get_origin(kind) is tuple:
+            if not isinstance(value, list | tuple):
+                raise self.error(key, f"must be a list of tables, [[{key}]]")
+            return tuple(self.struct(inner, part, f"{key}[{index}]") for index, part in enumerate(value))
+        return self.struct(inner, value, key)
+
+    def _leaf(self, kind: Any, value: Any, key: str, source: str | None = None) -> Any:
+        if get_origin(kind) is tuple and isinstance(value, str):
+            value = [value]  # a list of one is often written as its one text
+        if _holds(kind, float) and isinstance(value, float) and not math.isfinite(value):
+            raise self.error(key, f"must be {_words(kind)}, not {value!r}", source)
+        try:
+            # Only texts of the environment may be read as numbers.
+            return msgspec.convert(value, kind, strict=source is None, dec_hook=self._custom)
+        except msgspec.ValidationError as error:
+            reason, _, where = str(error).partition(" - at `$")
+            if not (_holds(kind, Secret) or _holds(kind, File)):
+                reason = f"must be {_words(kind)}, not {value!r}"
+            raise self.error(key + where.rstrip("`"), reason, source) from None
+
+    def _custom(self, kind: type, value: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValueError("must be a text")
+        if kind is File:
+            return File(self._existing(value)) if value else File("")
+        if not value.startswith("file:"):
+            return Secret(value)
+        path = self._existing(value.removeprefix("file:"))
+        try:
+            content = path.read_bytes().decode("utf-8", "surrogateescape").strip()
+        except OSError as error:
+            raise ValueError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+        if not content:
+            raise ValueError(f"{str(path)!r} is empty")
+        return Secret(content)
+
+    def _existing(self, text: str) -> Path:
+        path = self._folder / text
+        if not path.is_file():
+            raise ValueError(f"there is no file {str(path)!r}")
+        return path
+
+
+def _natural(variable: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isascii() and part.isdecimal() else (-1, part) for part in variable.split("__")]
+
+
+def _matching_name(part: str, place: Mapping[str, Any]) -> str:
+    """The name (of a realm) that a variable means: shells allow only letters, digits and underscores, usually upper."""
+    for name in place:
+        if name.replace("-", "_").replace(".", "_").lower() == part.lower():
+            return name
+    return part.lower() if part.isupper() else part
+
+
+def _holds(kind: Any, one: type) -> bool:
+    return kind is one or any(_holds(part, one) for part in get_args(kind))
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "nothing"}
+
+
+def _words(kind: Any) -> str:
+    """A type as a person would say it."""
+    arguments = get_args(kind)
+    origin = get_origin(kind)
+    if origin is Annotated:
+        meta = arguments[1]
+        bound = f" of at least {meta.ge}" if meta.ge is not None else f" above {meta.gt}" if meta.gt is not None else ""
+        return _words(arguments[0]) + bound
+    if origin is Literal:
+        return "one of " + ", ".join(arguments)
+    if origin is tuple:
+        return "a list of texts"
+    if origin is dict:
+        return "a table of texts"
+    if origin is not None:
+        return " or ".join(_words(one) for one in arguments if one is not type(None))
+    return _WORDS[kind]

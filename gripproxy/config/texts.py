@@ -1,0 +1,129 @@
+"""The small grammars of settings: addresses, URLs, hosts, paths, fields, origins.
+
+Each function takes one text and raises ValueError with what it must be; those named ``parse_`` return what it says.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_PORTS = {"http": 80, "https": 443}
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>\*|[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
+_BACKEND = re.compile(r"[!-~]+")
+_HOSTNAME = re.compile(r"[a-z0-9._:-]+")
+# Fields that only this proxy can know for the connection it makes.
+_FRAMING = frozenset(
+    {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a host (empty = every interface) and port, or the path of a Unix socket."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.path or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """``host:port``, ``[ipv6]:port``, ``:port``, ``*:port`` or ``unix:/path``.
+
+    Raises: ValueError
+    """
+    if text.startswith("unix:") and text != "unix:":
+        return Address("", 0, text.removeprefix("unix:"))
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > 65535 or (match["ipv6"] and not _is_ipv6(match["ipv6"])):
+        raise ValueError(f"must be host:port, [ipv6]:port, :port or unix:/path, not {text!r}")
+    host = match["ipv6"] or match["host"]
+    return Address("" if host == "*" else host, int(match["port"]))
+
+
+def parse_backend(url: str) -> tuple[str, str, int]:
+    """Scheme, host (IPv6 without brackets) and port of ``http(s)://host[:port]``.
+
+    Raises: ValueError, without the password that somebody may have put into the URL.
+    """
+    shown = re.sub(r"//.*@", "//...@", url)
+    expected = f"must be http(s)://host[:port], not {shown!r}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(expected) from None
+    # urlsplit drops line ends and tabs, and takes any characters for a host.
+    if not _BACKEND.fullmatch(url) or parts.scheme not in _PORTS or not _HOSTNAME.fullmatch(parts.hostname or ""):
+        raise ValueError(expected)
+    if "@" in parts.netloc:
+        raise ValueError("must not carry a user name or password; set an Authorization field with headers_set")
+    if parts.path not in ("", "/") or "?" in url or "#" in url:
+        raise ValueError(f"must end after the port (rewrite sets a path), not {shown!r}")
+    if port == 0 or parts.netloc.endswith(":"):
+        raise ValueError(expected)
+    return parts.scheme, parts.hostname or "", _PORTS[parts.scheme] if port is None else port
+
+
+def network(text: str) -> None:
+    """An IP address or network in CIDR notation."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"must be an IP network like 10.0.0.0/8, not {text!r}") from None
+
+
+def field_name(text: str) -> None:
+    """A field that a route may set or remove."""
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"{text!r} is not a field name")
+    if text.lower() in _FRAMING:
+        raise ValueError(f"{text} is this proxy's to set" + (", see host_header" if text.lower() == "host" else ""))
+
+
+def _pattern(pattern: str, expected: str) -> Callable[[str], None]:
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> None:
+        if not compiled.fullmatch(text):
+            raise ValueError(f"must be {expected}, not {text!r}")
+
+    return check
+
+
+_HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
+
+host_pattern = _pattern(rf"\*|\*\.[A-Za-z0-9._-]+|{_HOST}", 'a host without port, "*.host" or "*"')
+host_field = _pattern(rf"(?:{_HOST})(?::[0-9]+)?", "host or host:port")
+path = _pattern(r"/[!-\"$->@-~]*", "a path as in a URL, from its / and without query")
+origin = _pattern(rf"\*|[a-z][a-z0-9+.-]*://(?:{_HOST})(?::[0-9]+)?", '"*" or scheme://host[:port]')
+field_value = _pattern(r"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?", "a field value")
+channel = _pattern(r"[^\x00-\x1f\x7f]+", "without control characters and not empty")
+channel_prefix = _pattern(r"[^\x00-\x1f\x7f]*", "without control characters")
+word = _pattern(r"[^\x00-\x20\x7f]*", "without blanks and control characters")
+realm_name = _pattern(r"[A-Za-z0-9._~-]+", "letters, digits and . _ - ~")
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
