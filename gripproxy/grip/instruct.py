@@ -1,0 +1,458 @@
+"""What a backend wants done with its response: hold it, on which channels, and what the client sees.
+
+Instructions come as ``Grip-*`` fields or as a JSON body (``application/grip-instruct``), or both. They are first
+brought into one mapping of plain values, each with the name that an error calls it by, and then checked by one
+function, so that the two styles cannot disagree. A value of this module is always legal.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from msgspec import json
+
+from gripproxy.errors import InstructError
+from gripproxy.grip import members
+from gripproxy.grip.fields import (
+    REASONS,
+    Fields,
+    connection_options,
+    decode_base64,
+    decode_cstring,
+    has_control,
+    is_base64,
+    media_type,
+    parse_parameters,
+    split_list,
+    text,
+)
+from gripproxy.grip.members import WrongError, shown
+
+INSTRUCT_TYPE = "application/grip-instruct"
+
+HOLDS = ("response", "stream")
+KEEP_ALIVE_MODES = ("idle", "interval")
+
+RESPONSE_TIMEOUT = 55  # seconds; Pushpin's, below the 60 s after which common proxies give up
+RESPONSE_TIMEOUT_FLOOR = 5  # seconds; Pushpin's: shorter holds are polling in disguise
+KEEP_ALIVE_TIMEOUT = 55  # seconds; Pushpin's
+NEXT_LINK_TIMEOUT = 120  # seconds; Pushpin's
+FILTERS_MAX = 5  # for each channel; Pushpin's
+CHANNEL_NAME_MAX = 1024  # bytes; no library makes names near this, and every name is kept while it has a subscriber
+
+_Plain = dict[str, Any]
+_Labelled = tuple[str, Any]  # ("Grip-Hold", "stream"): an error's name for the value, and the value
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel to subscribe to; ``prev_id`` is the id of the item that the response already shows.
+
+    Raises:
+        InstructError: The name is empty or too long, a control character is in name or id (they travel in ``Grip-Last``
+            fields), or there are more filters than `FILTERS_MAX`.
+    """
+
+    name: str
+    prev_id: str | None = None
+    filters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if not name:
+            raise InstructError("channel name must not be empty")
+        if len(name) * 4 > CHANNEL_NAME_MAX and len(name.encode("utf-8", "replace")) > CHANNEL_NAME_MAX:
+            raise InstructError(f"channel name must have at most {CHANNEL_NAME_MAX} bytes: {shown(name)}")
+        if has_control(name):
+            raise InstructError(f"channel name must not have control characters: {shown(name)}")
+        if self.prev_id is not None and has_control(self.prev_id):
+            raise InstructError(f"prev-id must not have control characters: {shown(self.prev_id)}")
+        if len(self.filters) > FILTERS_MAX:
+            raise InstructError(
+                f"too many filters for channel {name!r}: {len(self.filters)}, not at most {FILTERS_MAX}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """Bytes to send after ``timeout`` seconds of silence (mode ``idle``), or every so often (mode ``interval``)."""
+
+    content: bytes
+    timeout: int = KEEP_ALIVE_TIMEOUT
+    mode: str = "idle"
+
+    def __post_init__(self) -> None:
+        if not self.content:
+            raise InstructError("content must not be empty")
+        if self.timeout < 1:
+            raise InstructError(f"timeout must be at least 1 second, not {self.timeout}")
+        if self.mode not in KEEP_ALIVE_MODES:
+            raise InstructError(f"mode must be 'idle' or 'interval', not {shown(self.mode)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A URI reference to follow, for the caller to resolve; ``timeout`` is in seconds (next links only)."""
+
+    uri: str
+    timeout: int | None = None
+
+    def __post_init__(self) -> None:
+        uri = self.uri
+        if not uri:
+            raise InstructError("URI must not be empty")
+        if " " in uri or has_control(uri) or not uri.isascii():
+            raise InstructError(f"URI must have no blank, control or non-ASCII character: {shown(uri)}")
+        try:
+            parts = urlsplit(uri)
+            _ = parts.port
+        except ValueError as error:
+            raise InstructError(f"URI {shown(uri)} is malformed: {error}") from None
+        if parts.scheme not in ("", "http", "https") or (parts.scheme and not parts.hostname):
+            raise InstructError(f"URI must be relative, http or https, not {shown(uri)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Instruct:
+    """A backend's response, read: the hold, and in ``status, reason, fields, body`` what the client sees.
+
+    ``hold`` is ``"response"``, ``"stream"`` or None; ``timeout`` is that of a response hold, in seconds. ``fields`` has
+    no ``Grip-*``, no hop-by-hop field and no ``Content-Length``. ``last_ids`` are pairs of channel and id
+    (``Grip-Last``). ``has_body_instruct`` tells that the backend's body was instructions, not something to send.
+    """
+
+    hold: str | None
+    channels: tuple[Channel, ...] = ()
+    timeout: int = RESPONSE_TIMEOUT
+    keep_alive: KeepAlive | None = None
+    meta: Mapping[str, str] = field(default_factory=dict)
+    next_link: Link | None = None
+    gone_link: Link | None = None
+    last_ids: tuple[tuple[str, str], ...] = ()
+    status: int = 200
+    reason: str = "OK"
+    fields: Fields = ()
+    body: bytes = b""
+    has_body_instruct: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hold is not None and self.hold not in HOLDS:
+            raise InstructError(f"hold must be 'response' or 'stream', not {shown(self.hold)}")
+
+    @classmethod
+    def from_response(cls, status: int, reason: str, fields: Fields, body: bytes) -> "Instruct":
+        """Read a backend's response; one without instructions has no hold and is for the client as it is.
+
+        JSON instructions extend and override those of the fields (GRIP protocol; Pushpin's instruct.cpp).
+
+        Raises:
+            InstructError: An instruction is malformed, or a JSON one came with another status than 200.
+        """
+        given: _Plain = {}
+        kept, is_json = _read_fields(fields, given)
+        if is_json:
+            if status != 200:
+                raise InstructError(f"status of an {INSTRUCT_TYPE} response must be 200, not {status}")
+            _read_json(body, given)
+            kept, body = (), b""
+        return _checked(given, status, reason, kept, body, is_json)
+
+
+def is_instruct(fields: Fields) -> bool:
+    """Whether a response carries instructions: any ``Grip-*`` field, even an unknown one, or the JSON media type."""
+    for name, value in fields:
+        if name[:5].lower() == b"grip-":
+            return True
+        # The length first: this runs for every field of every response.
+        if len(name) == 12 and name.lower() == b"content-type" and media_type(value) == INSTRUCT_TYPE:
+            return True
+    return False
+
+
+# --- from fields to plain values
+
+
+def _read_fields(fields: Fields, given: _Plain) -> tuple[Fields, bool]:
+    """Read instructions into ``given``; return the fields for the client, and whether the body is instructions."""
+    kept = []
+    is_json = has_connection = False
+    for pair in fields:
+        key = pair[0].lower()
+        if key[:5] == b"grip-":
+            reader = _READERS.get(key)
+            if reader is not None:
+                reader(given, pair[1])
+        elif key not in members.UNSENT:
+            kept.append(pair)
+            if key == b"content-type":
+                is_json = media_type(pair[1]) == INSTRUCT_TYPE
+        elif key == b"connection":
+            has_connection = True
+    if has_connection:
+        options = connection_options(fields)
+        kept = [pair for pair in kept if pair[0].lower() not in options]
+    if exposed := given.get("exposed"):
+        kept = [pair for pair in kept if pair[0].lower() in exposed]
+    return tuple(kept), is_json
+
+
+def _parameters(label: str, part: str) -> tuple[str, list[tuple[str, str]]]:
+    parsed = parse_parameters(part)
+    if parsed is None:
+        raise InstructError(f"{label} must have closed quotes: {shown(part)}")
+    return parsed
+
+
+def _first(name: str, label: str) -> Callable[[_Plain, bytes], None]:
+    def read(given: _Plain, value: bytes) -> None:
+        given.setdefault(name, (label, text(value)))
+
+    return read
+
+
+def _read_channel(given: _Plain, value: bytes) -> None:
+    channels = given.setdefault("channels", [])
+    for part in split_list(text(value)):
+        name, parameters = _parameters("Grip-Channel", part)
+        plain: _Plain = {"name": name}
+        for key, content in parameters:
+            if key == "filter":  # in this case only, as in Pushpin
+                plain.setdefault("filters", []).append(content)
+            elif key.lower() == "prev-id":
+                plain.setdefault("prev-id", content)
+        channels.append(("Grip-Channel", plain))
+
+
+def _read_keep_alive(given: _Plain, value: bytes) -> None:
+    # Content is bytes rather than text: what is not UTF-8 travels as surrogates and comes out as it was.
+    content, parameters = _parameters("Grip-Keep-Alive", value.decode("utf-8", "surrogateescape"))
+    if content or parameters:
+        plain = {key.lower(): given for key, given in reversed(parameters) if given}
+        given.setdefault("keep-alive", ("Grip-Keep-Alive", plain | {"content": content}))
+
+
+def _read_meta(given: _Plain, value: bytes) -> None:
+    for part in split_list(text(value)):
+        _, parameters = _parameters("Grip-Set-Meta", ";" + part)  # a parameter in the place of the value
+        if not parameters:
+            raise InstructError(f"Grip-Set-Meta must have names: {shown(part)}")
+        name, content = parameters[0]
+        given.setdefault("meta", []).append((f"Grip-Set-Meta {name}", {name: content}))
+
+
+def _read_status(given: _Plain, value: bytes) -> None:
+    if value:
+        code, _, reason = text(value).partition(" ")
+        given.setdefault("code", ("Grip-Status", code))
+        given.setdefault("reason", ("Grip-Status reason", reason.strip()))
+
+
+def _read_link(given: _Plain, value: bytes) -> None:
+    """Like a list of parameters, but a URI may have commas and semicolons of its own (RFC 8288 section 3)."""
+    rest = text(value).strip(" \t,")
+    while rest:
+        uri, closed, rest = rest.partition(">")
+        if uri[:1] != "<" or not closed:
+            raise InstructError(f"Grip-Link must be <URI>; rel=..., not {shown(uri + closed + rest)}")
+        first = split_list("-" + rest)[0]
+        rest = rest[len(first) - 1 :].lstrip(" \t,")
+        main, parameters = _parameters("Grip-Link", first)
+        if main != "-":
+            raise InstructError(f"Grip-Link must be <URI>; rel=..., not {shown(uri + '>' + first[1:])}")
+        plain: _Plain = {key.lower(): content for key, content in reversed(parameters)}
+        rel = plain.get("rel", "").lower()
+        if rel in ("next", "gone"):
+            given[rel] = ("Grip-Link", plain | {"uri": uri[1:]})
+
+
+def _read_expose(given: _Plain, value: bytes) -> None:
+    given.setdefault("exposed", set()).update(name.lower().encode() for name in split_list(text(value)))
+
+
+def _read_last(given: _Plain, value: bytes) -> None:
+    for part in split_list(text(value)):
+        name, parameters = _parameters("Grip-Last", part)
+        plain = {key.lower(): content for key, content in reversed(parameters)}
+        given.setdefault("last", []).append(("Grip-Last", {"name": name, "prev-id": plain.get("last-id", "")}))
+
+
+_READERS: dict[bytes, Callable[[_Plain, bytes], None]] = {
+    b"grip-hold": _first("hold", "Grip-Hold"),
+    b"grip-channel": _read_channel,
+    b"grip-timeout": _first("timeout", "Grip-Timeout"),
+    b"grip-keep-alive": _read_keep_alive,
+    b"grip-set-meta": _read_meta,
+    b"grip-status": _read_status,
+    b"grip-link": _read_link,
+    b"grip-expose-headers": _read_expose,
+    b"grip-last": _read_last,
+}
+
+
+# --- from JSON to plain values
+
+
+def _read_json(body: bytes, given: _Plain) -> None:
+    try:
+        document = json.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise InstructError(f"{INSTRUCT_TYPE} body is not valid JSON: {error}") from None
+    document = _check("instruct", members.obj, document)
+    if "hold" in document:
+        hold = _check("hold", members.obj, document["hold"])
+        given["hold"] = ("hold.mode", hold.get("mode", "response"))
+        if "channels" not in hold:
+            raise InstructError("hold does not contain 'channels'")
+        channels = _check("hold.channels", members.array, hold["channels"])
+        given.setdefault("channels", []).extend((f"hold.channels[{n}]", plain) for n, plain in enumerate(channels))
+        for name in ("timeout", "keep-alive"):
+            if name in hold:
+                given[name] = (f"hold.{name}", hold[name])
+        if "meta" in hold:
+            given.setdefault("meta", []).append(("hold.meta", hold["meta"]))
+    if "response" in document:
+        response = _check("response", members.obj, document["response"])
+        if "code" in response:
+            given.pop("reason", None)  # it was that of another code
+        for name in ("code", "reason", "headers", "body", "body-bin"):
+            if name in response:
+                given[name] = (f"response.{name}", response[name])
+
+
+# --- from plain values to an Instruct
+
+
+def _check(label: str, check: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return check(value)
+    except WrongError as wrong:
+        raise InstructError(f"{label}{wrong.path} {wrong.problem}") from None
+    except InstructError as error:
+        raise InstructError(f"{label}: {error}") from None
+
+
+_status = members.integer(200, 999)  # Pushpin takes 0 to 999, but what is below 200 cannot end a request
+_seconds = members.integer(0)
+
+
+def _hold(value: Any) -> str:
+    if value not in HOLDS:
+        raise WrongError(f"must be 'response' or 'stream', not {shown(value)}")
+    return str(value)
+
+
+def _channel(value: Any) -> Channel:
+    plain = members.obj(value)
+    if "name" not in plain:
+        raise WrongError("does not contain 'name'")
+    name = members.member(plain, "name", members.string)
+    if len(plain) == 1:
+        return Channel(name)
+    # An empty prev-id would never match an item's id, and the client would be replayed for ever.
+    prev_id = members.member(plain, "prev-id", members.string) or None
+    return Channel(name, prev_id, members.member(plain, "filters", members.strings, ()))
+
+
+def _keep_alive(value: Any) -> KeepAlive:
+    plain = members.obj(value)
+    if "content-bin" in plain:
+        content = members.member(plain, "content-bin", members.base64)
+    elif "content" in plain:
+        given_format = members.member(plain, "format", members.string, "raw")
+        if given_format not in _KEEP_ALIVE_FORMATS:
+            raise WrongError(f"format must be 'raw', 'cstring' or 'base64', not {shown(given_format)}")
+        content = members.member(
+            plain, "content", lambda given: _KEEP_ALIVE_FORMATS[given_format](members.string(given))
+        )
+    else:
+        raise WrongError("does not contain 'content' or 'content-bin'")
+    timeout = max(1, members.member(plain, "timeout", _seconds, KEEP_ALIVE_TIMEOUT))
+    # Pushpin's JSON style cannot give a mode and behaves like "interval"; here both styles are idle by default.
+    return KeepAlive(content, timeout, members.member(plain, "mode", members.string, "idle"))
+
+
+def _keep_alive_raw(content: str) -> bytes:
+    return content.encode("utf-8", "surrogateescape")
+
+
+def _keep_alive_cstring(content: str) -> bytes:
+    try:
+        return decode_cstring(content)
+    except ValueError as error:
+        raise WrongError(f"must be a cstring, not {shown(content)}: {error}") from None
+
+
+def _keep_alive_base64(content: str) -> bytes:
+    if not is_base64(content):
+        raise WrongError(f"must be base64, not {shown(content)}")
+    return decode_base64(content)
+
+
+_KEEP_ALIVE_FORMATS: dict[str, Callable[[str], bytes]] = {
+    "raw": _keep_alive_raw,
+    "cstring": _keep_alive_cstring,
+    "base64": _keep_alive_base64,
+}
+
+
+def _link(plain: _Plain, timeout: int | None) -> Link:
+    uri = plain["uri"]
+    if not uri.isascii():
+        uri = quote(uri, safe="".join(map(chr, range(128))))
+    return Link(uri, timeout)
+
+
+def _next_link(plain: _Plain) -> Link:
+    return _link(plain, members.member(plain, "timeout", _seconds, NEXT_LINK_TIMEOUT))
+
+
+def _gone_link(plain: _Plain) -> Link:
+    return _link(plain, None)
+
+
+def _last_id(value: Any) -> tuple[str, str]:
+    channel = _channel(value)
+    if channel.prev_id is None:
+        raise WrongError("must have a last-id")
+    return channel.name, channel.prev_id
+
+
+def _body(given: _Plain) -> bytes:
+    if "body-bin" in given:
+        return bytes(_check(given["body-bin"][0], members.base64, given["body-bin"][1]))
+    return bytes(_check(given["body"][0], members.utf8, given["body"][1])) if "body" in given else b""
+
+
+def _checked(given: _Plain, status: int, reason: str, fields: Fields, body: bytes, has_body_instruct: bool) -> Instruct:
+    """The one check of both styles."""
+
+    def optional(name: str, check: Callable[[Any], Any], default: Any = None) -> Any:
+        return _check(given[name][0], check, given[name][1]) if name in given else default
+
+    channels = tuple([_check(label, _channel, plain) for label, plain in given.get("channels", ())])
+    if len(channels) > 1:  # the last of a name wins, as in Pushpin
+        channels = tuple({channel.name: channel for channel in channels}.values())
+    meta: dict[str, str] = {}
+    for label, plain in given.get("meta", ()):
+        meta.update(_check(label, members.string_map, plain))
+    if "code" in given:
+        status, reason = optional("code", _status), ""
+    reason = optional("reason", members.reason, "") or reason or REASONS.get(status, "Undefined Reason")
+    if has_body_instruct:
+        fields, body = optional("headers", members.header_fields, ()), _body(given)
+    return Instruct(
+        hold=optional("hold", _hold),
+        channels=channels,
+        timeout=max(RESPONSE_TIMEOUT_FLOOR, optional("timeout", _seconds, RESPONSE_TIMEOUT)),
+        keep_alive=optional("keep-alive", _keep_alive),
+        meta=meta,
+        next_link=optional("next", _next_link),
+        gone_link=optional("gone", _gone_link),
+        last_ids=tuple([_check(label, _last_id, plain) for label, plain in given.get("last", ())]),
+        status=status,
+        reason=reason,
+        fields=fields,
+        body=body,
+        has_body_instruct=has_body_instruct,
+    )
