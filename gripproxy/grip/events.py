@@ -5,8 +5,6 @@ message is a TEXT event that begins with ``c:``, with a JSON object behind it. A
 either read whole or refused with an `EventError`: there is no half-read body.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gripproxy.errors import EventError
+from gripproxy.grip.fields import decode_base64, is_base64
 
 TYPES = frozenset(("OPEN", "TEXT", "BINARY", "PING", "PONG", "CLOSE", "DISCONNECT"))
 # The types that carry a size even when it is zero; the others have one only with content (as Pushpin sends them).
@@ -270,11 +269,9 @@ def _message(fields: dict[str, Any]) -> tuple[str, bytes | None]:
     content: bytes | None = None
     encoded = _optional_text(fields, "content-bin")
     if encoded is not None:
-        try:
-            # Qt's decoder, which Pushpin uses, does not ask for the padding.
-            content = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise EventError(f"control message: content-bin: not base64: {error}") from error
+        if not is_base64(encoded):
+            raise EventError(f"control message: content-bin: {encoded[:64]!r} is not base64")
+        content = decode_base64(encoded)
     elif (plain := _optional_text(fields, "content")) is not None:
         content = plain.encode()
     if content is not None:
