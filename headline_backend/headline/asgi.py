@@ -1,0 +1,8 @@
+"""ASGI entry point: `uvicorn headline.asgi:application`."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "headline.settings")
+application = get_asgi_application()
