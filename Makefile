@@ -43,7 +43,7 @@ types: $(INSTALLED)
 
 .PHONY: image-test
 image-test:
-	tests/image/run.sh
+	$(PYTHON) tests/image/run.py
 
 .PHONY: clean
 clean:

@@ -1,7 +1,6 @@
 """The floors of the architecture: who may import whom, read from the source and kept by this test.
 
-A module imports from floors below its own. The packages ``grip``, ``bus`` and ``transports`` are one floor each, and
-inside them imports are free of cycles.
+A module imports from floors below its own. A package is one floor, and inside it imports are free of cycles.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ FLOORS = {
     "check": 5,
     "import_routes": 5,
     "log": 5,
-    "delivery": 4,  # holds
+    "forwarding": 4,  # holds
+    "delivery": 4,
     "transports": 4,
     "backend": 3,  # hands
     "bus": 3,
@@ -116,7 +116,7 @@ def is_package(name: str) -> bool:
 def is_below(other: str, own: str) -> bool:
     if other in APART:
         return own == "__main__"  # the command line starts it
-    return FLOORS[other] < FLOORS[own]
+    return FLOORS.get(other, 99) < FLOORS.get(own, -1)  # one without a floor is told by the next test
 
 
 def test_every_module_has_a_floor_and_every_floor_a_module() -> None:
@@ -126,7 +126,7 @@ def test_every_module_has_a_floor_and_every_floor_a_module() -> None:
     assert set() == set(FLOORS) - there
 
 
-@pytest.mark.parametrize("package", ["grip", "bus", "transports", "load"])
+@pytest.mark.parametrize("package", ["grip", "bus", "config", "transports", "load"])
 def test_imports_inside_a_package_are_free_of_cycles(package: str) -> None:
     graph = {}
     for path in python_files(f"gripproxy/{package}"):
