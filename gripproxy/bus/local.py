@@ -1,0 +1,37 @@
+"""The bus of one process: a batch is delivered at once, in the turn of the loop in which it was published.
+
+By the time ``publish`` returns, everybody who was subscribed when it was called has been served. It never raises: a
+publisher who is told of a failure repeats the batch, and those who had been served would get it twice.
+"""
+
+import logging
+from collections.abc import Callable
+
+from gripproxy.grip.item import Item
+from gripproxy.metrics import Metrics
+
+log = logging.getLogger("gripproxy.bus")
+
+
+class LocalBus:
+    """Calls ``sink(realm, items)`` for each batch."""
+
+    __slots__ = ("_metrics", "_sink")
+
+    def __init__(self, sink: Callable[[str, tuple[Item, ...]], None], metrics: Metrics | None = None) -> None:
+        self._sink = sink
+        self._metrics = metrics if metrics is not None else Metrics()
+
+    async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
+        """Deliver a batch to this process's subscribers; what goes wrong there is logged and counted."""
+        try:
+            self._sink(realm, items)
+        except Exception:
+            self._metrics.sink_errors += 1
+            log.exception("realm %s: delivering a batch of %d items failed; some may be lost", realm, len(items))
+
+    async def run(self) -> None:
+        """Return at once: there are no other processes to listen to."""
+
+    async def close(self) -> None:
+        """Return at once: nothing is ever underway."""

@@ -1,0 +1,264 @@
+"""The counters of one process, in the form that Prometheus reads.
+
+``Metrics`` holds plain numbers, so that counting costs the hot path one addition: no lock, no label look-up, no clock.
+A ``Meter`` says what each number is called outside; prometheus-client sees them only while it is being scraped. So
+every meter is one attribute of ``Metrics`` and one row of ``METERS``, and every name is explained in docs/metrics.md.
+"""
+
+import platform
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import GC_COLLECTOR, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from gripproxy import __version__
+
+PREFIX = "gripproxy_"
+
+# The text format that every Prometheus since 2014 reads.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# Upper bounds in seconds: a backend near by answers within milliseconds, the longest wait is its timeout (60 s).
+BACKEND_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+# Upper bounds in seconds: one subscriber costs microseconds, 100,000 of them about half a second.
+FANOUT_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+# Counts by the value of one label, or by a tuple of values where a meter has several labels.
+Tally = defaultdict[str | tuple[str, ...], int]
+
+
+class Histogram:
+    """Observations sorted into buckets; ``bounds`` are their upper limits, in rising order."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value; a value on a bound belongs to the bucket below it."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return (upper bound, number of values up to it), the last one being +Inf."""
+        rows, below = [], 0
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            below += count
+            rows.append(("+Inf" if bound == float("inf") else repr(bound), float(below)))
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What one attribute of ``Metrics`` is called outside; ``known`` label values are shown from the start, as 0."""
+
+    attribute: str
+    kind: str
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    known: tuple[str | tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.kind in FAMILIES, self.kind
+        assert all(len(_label_values(value)) == len(self.labels) for value in self.known), self.attribute
+
+    @property
+    def full_name(self) -> str:
+        """The name as it is scraped: with the prefix, and with ``_total`` for a counter."""
+        return PREFIX + self.name + ("_total" if self.kind == "counter" else "")
+
+
+def _label_values(key: str | tuple[str, ...]) -> tuple[str, ...]:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _simple_family(
+    family: type[CounterMetricFamily] | type[GaugeMetricFamily], meter: Meter, value: float | Mapping[object, float]
+) -> Metric:
+    metric = family(PREFIX + meter.name, meter.help, labels=meter.labels)
+    if isinstance(value, Mapping):
+        # A copy: the counting goes on while another thread may be scraping.
+        for key, count in list(value.items()):
+            metric.add_metric([str(part) for part in (key if isinstance(key, tuple) else (key,))], count)
+    else:
+        metric.add_metric([], value)
+    return metric
+
+
+def _counter_family(meter: Meter, value: object) -> Metric:
+    assert isinstance(value, int | float | Mapping)
+    return _simple_family(CounterMetricFamily, meter, value)
+
+
+def _gauge_family(meter: Meter, value: object) -> Metric:
+    assert isinstance(value, int | float | Mapping)
+    return _simple_family(GaugeMetricFamily, meter, value)
+
+
+def _histogram_family(meter: Meter, value: object) -> Metric:
+    assert isinstance(value, Histogram)
+    metric = HistogramMetricFamily(PREFIX + meter.name, meter.help)
+    metric.add_metric([], buckets=value.buckets(), sum_value=value.total)
+    return metric
+
+
+FAMILIES: dict[str, Callable[[Meter, object], Metric]] = {
+    "counter": _counter_family,
+    "gauge": _gauge_family,
+    "histogram": _histogram_family,
+}
+
+FORMATS = ("http-response", "http-stream", "ws-message")
+
+METERS = (
+    Meter(
+        "connections",
+        "gauge",
+        "connections",
+        "Client connections that are open now.",
+        ("transport",),
+        ("http", "response", "stream", "websocket"),
+    ),
+    Meter("accepted", "counter", "connections_accepted", "Client connections accepted."),
+    Meter("requests", "counter", "requests", "Client requests answered, by status class.", ("status",)),
+    Meter("holds", "counter", "holds", "Holds begun, by mode.", ("mode",), ("response", "stream", "websocket")),
+    Meter("channels", "gauge", "channels", "Channels that have a subscriber now."),
+    Meter("subscriptions", "gauge", "subscriptions", "Subscriptions now; one client may have several."),
+    Meter(
+        "publishes",
+        "counter",
+        "publish_requests",
+        "Publish requests, by status of the answer.",
+        ("status",),
+        ("200", "400", "401", "403", "413"),
+    ),
+    Meter(
+        "publish_items",
+        "counter",
+        "publish_items",
+        "Items that arrived, by format and what became of them.",
+        ("format", "result"),
+        tuple((format_, "accepted") for format_ in FORMATS),
+    ),
+    Meter("publish_bytes", "counter", "publish_bytes", "Bytes of publish request bodies that were accepted."),
+    Meter("duplicates", "counter", "duplicates", "Items not delivered because their id had been seen."),
+    Meter(
+        "deliveries",
+        "counter",
+        "deliveries",
+        "Items written to clients, by framing; each client counts.",
+        ("framing",),
+        ("chunk", "plain", "frame", "deflated", "each"),
+    ),
+    Meter("passes", "counter", "passes", "Passes over a channel's subscribers; each may carry several items."),
+    Meter("delivered_bytes", "counter", "delivered_bytes", "Bytes of items written to clients."),
+    Meter("filtered", "counter", "filtered", "Deliveries that a filter held back."),
+    Meter("disconnects", "counter", "disconnects", "Held clients whose connection ended, by reason.", ("reason",)),
+    Meter(
+        "backend_requests",
+        "counter",
+        "backend_requests",
+        "Requests to backends, by status class of the answer or kind of failure.",
+        ("result",),
+        ("2xx", "3xx", "4xx", "5xx"),
+    ),
+    Meter("backend_retries", "counter", "backend_retries", "Requests to backends that were sent again."),
+    Meter("backend_seconds", "histogram", "backend_seconds", "Time until a backend's response head was there."),
+    Meter("fanout_seconds", "histogram", "fanout_seconds", "Time from accepting an item to its last write."),
+    Meter("gaps", "counter", "gaps", "Gaps found in a channel's order, by what was done.", ("kind",)),
+    Meter("recoveries", "counter", "recoveries", "Holds that asked the backend again, by cause.", ("cause",)),
+    Meter("sink_errors", "counter", "sink_errors", "Batches whose local delivery failed; the log has the traceback."),
+    Meter("bus_errors", "counter", "bus_errors", "Batches that the bus could not take; their publisher got a 503."),
+)
+
+
+class Metrics:
+    """The numbers themselves: ``metrics.filtered += 1``, ``metrics.deliveries["chunk"] += 64``.
+
+    A meter with one label is a tally by that label's value, one with several by a tuple of values. Only values that
+    the code chooses may be labels: a channel, a path or a status text from outside would let strangers fill memory.
+    """
+
+    __slots__ = ("_readers", "registry", *(meter.attribute for meter in METERS))
+
+    connections: Tally
+    accepted: int
+    requests: Tally
+    holds: Tally
+    channels: int
+    subscriptions: int
+    publishes: Tally
+    publish_items: Tally
+    publish_bytes: int
+    duplicates: int
+    deliveries: Tally
+    passes: int
+    delivered_bytes: int
+    filtered: int
+    disconnects: Tally
+    backend_requests: Tally
+    backend_retries: int
+    backend_seconds: Histogram
+    fanout_seconds: Histogram
+    gaps: Tally
+    recoveries: Tally
+    sink_errors: int
+    bus_errors: int
+
+    def __init__(self) -> None:
+        for meter in METERS:
+            if meter.kind != "histogram":
+                start = defaultdict(int, dict.fromkeys(meter.known, 0)) if meter.labels else 0
+                setattr(self, meter.attribute, start)
+        self.backend_seconds = Histogram(BACKEND_BOUNDS)
+        self.fanout_seconds = Histogram(FANOUT_BOUNDS)
+        self._readers: dict[str, Callable[[], float | Mapping[str, float]]] = {}
+        self.registry = CollectorRegistry()
+        self.registry.register(_Reader(self))
+        # The process's own: memory, processor time, start time, open files; and the garbage collector's.
+        ProcessCollector(registry=self.registry)
+        self.registry.register(GC_COLLECTOR)
+
+    def watch(self, attribute: str, read: Callable[[], float | Mapping[str, float]]) -> None:
+        """Ask ``read`` for a meter's value at each scrape, for a number that somebody already keeps."""
+        assert any(meter.attribute == attribute and meter.kind != "histogram" for meter in METERS), attribute
+        self._readers[attribute] = read
+
+    def value(self, meter: Meter) -> object:
+        """Return what a meter reads now: a number, numbers by label value, or a Histogram."""
+        reader = self._readers.get(meter.attribute)
+        return reader() if reader is not None else getattr(self, meter.attribute)
+
+    def exposition(self) -> bytes:
+        """Return everything in Prometheus's text format, whose media type is ``CONTENT_TYPE``."""
+        return generate_latest(self.registry)
+
+
+class _Reader(Collector):
+    """Brings the numbers to prometheus-client, which asks for them at each scrape."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: otherwise registering would read the gauges before anybody watches them."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        build = GaugeMetricFamily(
+            PREFIX + "build_info", "Always 1; the labels tell what is running.", labels=("version", "python")
+        )
+        build.add_metric([__version__, platform.python_version()], 1)
+        yield build
+        for meter in METERS:
+            yield FAMILIES[meter.kind](meter, self._metrics.value(meter))
