@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gripproxy import config
-from gripproxy.errors import ConfigError
 from gripproxy.grip.tokens import Key, Signer
 
 # Host fields remembered. Clients choose what they send, so the memory has an end; it is emptied when full.
@@ -152,7 +151,7 @@ class _Signers:
         try:
             return Key.from_text(text)
         except ValueError as error:
-            raise self._error(name, str(error)) from None
+            raise self._config.error(name, str(error)) from None
 
     def signer(self, route: config.Route, path: str) -> Signer:
         """The signer by the first that is given: the route's sig_key, the realm's, the realm's key, a random key."""
@@ -170,11 +169,8 @@ class _Signers:
     def _signing(self, text: str, name: str) -> Key:
         key = self.key(text, name)
         if not key.can_sign:
-            raise self._error(name, "a public key cannot sign; give the private one")
+            raise self._config.error(name, "a public key cannot sign; give the private one")
         return key
-
-    def _error(self, name: str, reason: str) -> ConfigError:
-        return ConfigError(": ".join(part for part in (self._config.source, name, reason) if part))
 
 
 def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Route:

@@ -12,8 +12,18 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gripproxy.config import texts
-from gripproxy.config.reader import ENVIRONMENT_PREFIX, File, Reader, Secret, SettingError, hint, setting_types
+from gripproxy.config.reader import (
+    ENVIRONMENT_PREFIX,
+    File,
+    Reader,
+    Secret,
+    SettingError,
+    hint,
+    setting_error,
+    setting_types,
+)
 from gripproxy.config.texts import Address, parse_address, parse_backend
+from gripproxy.errors import ConfigError
 
 __all__ = [
     "DEFAULT_REALM",
@@ -239,6 +249,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             first = seen.setdefault((route.host.lower(), route.path), index)
             if first != index:
                 raise SettingError(f"routes[{index}].path", f"routes[{first}] has the same host and path")
+
+    def error(self, key: str, reason: str) -> ConfigError:
+        """What to raise when a setting turns out to be wrong only where it is used."""
+        return setting_error(self.source, key, reason)
 
 
 def load(path: Path | None, environment: Mapping[str, str] = {}, overrides: Mapping[str, Any] = {}) -> Config:

@@ -47,6 +47,11 @@ class SettingError(ValueError):
         self.reason = reason
 
 
+def setting_error(source: str, key: str, reason: str) -> ConfigError:
+    """``FILE: KEY: reason`` in one line, without the parts that are empty."""
+    return ConfigError(": ".join(" ".join(part.split()) for part in (source, key, reason) if part))
+
+
 def setting_types(kind: type[Struct]) -> dict[str, Any]:
     """The settings of a table and their types."""
     return {one.name: one.type for one in msgspec.structs.fields(kind) if one.name != "source"}
@@ -79,9 +84,8 @@ class Reader:
         return "" if self._path is None else str(self._path)
 
     def error(self, key: str, reason: str, source: str | None = None) -> ConfigError:
-        """``FILE: KEY: reason`` in one line, without the parts that are empty."""
-        parts = (self.source if source is None else source, key, reason)
-        return ConfigError(": ".join(" ".join(part.split()) for part in parts if part))
+        """An error of this file, or of another source."""
+        return setting_error(self.source if source is None else source, key, reason)
 
     def tables(self) -> dict[str, Any]:
         """What the file holds.
@@ -152,8 +156,8 @@ class Reader:
 
     def _step(self, kind: Any, place: Any, part: str, variable: str) -> tuple[Any, Any]:
         """The key that a part of a variable's name means in a table, and the type of what is there."""
-        expected: type = list if get_origin(kind) is tuple else dict
-        if not isinstance(place, expected):
+        is_place = isinstance(place, list if get_origin(kind) is tuple else dict)
+        if not is_place:
             raise self.error(variable, f"what {self.source} has there is no table", _ENVIRONMENT)
         if get_origin(kind) is dict:
             return _matching_name(part, place), inner_struct(kind)

@@ -138,6 +138,16 @@ def verify(keys: Sequence[Key], token: str, now: float, issuer: str | None) -> f
     return expiry
 
 
+def claimed_issuer(token: str) -> str | None:
+    """The ``iss`` that a token gives itself: nothing to trust, only good for choosing the keys to check it with."""
+    try:
+        claims = json.loads(_JWS.decode_complete(token, options={"verify_signature": False})["payload"])
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        return None
+    issuer = claims.get("iss") if isinstance(claims, dict) else None
+    return issuer if isinstance(issuer, str) else None
+
+
 class Signer:
     """Signs Grip-Sig for one issuer; requests of the same second share a token, as each would read the same.
 
