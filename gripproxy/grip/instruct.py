@@ -39,7 +39,6 @@ RESPONSE_TIMEOUT_FLOOR = 5  # seconds; Pushpin's: shorter holds are polling in d
 KEEP_ALIVE_TIMEOUT = 55  # seconds; Pushpin's
 NEXT_LINK_TIMEOUT = 120  # seconds; Pushpin's
 FILTERS_MAX = 5  # for each channel; Pushpin's
-CHANNEL_NAME_MAX = 1024  # bytes; no library makes names near this, and every name is kept while it has a subscriber
 
 _Plain = dict[str, Any]
 _Labelled = tuple[str, Any]  # ("Grip-Hold", "stream"): an error's name for the value, and the value
@@ -50,8 +49,7 @@ class Channel:
     """A channel to subscribe to; ``prev_id`` is the id of the item that the response already shows.
 
     Raises:
-        InstructError: The name is empty or too long, a control character is in name or id (they travel in ``Grip-Last``
-            fields), or there are more filters than `FILTERS_MAX`.
+        InstructError: Name or id is not legal, or there are more filters than `FILTERS_MAX`.
     """
 
     name: str
@@ -59,18 +57,18 @@ class Channel:
     filters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        name = self.name
-        if not name:
-            raise InstructError("channel name must not be empty")
-        if len(name) * 4 > CHANNEL_NAME_MAX and len(name.encode("utf-8", "replace")) > CHANNEL_NAME_MAX:
-            raise InstructError(f"channel name must have at most {CHANNEL_NAME_MAX} bytes: {shown(name)}")
-        if has_control(name):
-            raise InstructError(f"channel name must not have control characters: {shown(name)}")
-        if self.prev_id is not None and has_control(self.prev_id):
-            raise InstructError(f"prev-id must not have control characters: {shown(self.prev_id)}")
+        try:
+            members.channel_name(self.name)
+        except WrongError as wrong:
+            raise InstructError(f"channel name {wrong.problem}") from None
+        if self.prev_id is not None:
+            try:
+                members.identifier(self.prev_id)
+            except WrongError as wrong:
+                raise InstructError(f"prev-id {wrong.problem}") from None
         if len(self.filters) > FILTERS_MAX:
             raise InstructError(
-                f"too many filters for channel {name!r}: {len(self.filters)}, not at most {FILTERS_MAX}"
+                f"too many filters for channel {self.name!r}: {len(self.filters)}, not at most {FILTERS_MAX}"
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options, decode_base64, has_control, is_token
 
+NAME_MAX = 1024  # bytes of a channel name or an id; libraries make none near it, and tables keep a million of them
 INTEGER_MAX = 2**31 - 1  # Pushpin's integers have 32 bits
 
 _is_decimal = re.compile(r"-?[0-9]{1,10}").fullmatch
@@ -124,18 +125,47 @@ def integer(low: int, high: int = INTEGER_MAX) -> Callable[[Any], int]:
 
 
 def utf8(value: Any) -> bytes:
-    """A string as UTF-8."""
-    if type(value) is not str:
-        raise WrongError(f"must be a string, not {shown(value)}")
+    """A string, as UTF-8; bytes are taken as they are (tnetstring has no other strings)."""
+    if type(value) is str:
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise WrongError("must not have half a surrogate pair") from None
+    if type(value) is bytes:
+        return value
+    raise WrongError(f"must be a string, not {shown(value)}")
+
+
+def is_utf8(content: bytes) -> bool:
+    """Whether the bytes are UTF-8."""
     try:
-        return value.encode()
-    except UnicodeEncodeError:
-        raise WrongError("must be text that UTF-8 can carry") from None
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def base64(value: Any) -> bytes:
-    """A string of base64, decoded leniently as Pushpin does: what is no base64 digit is skipped."""
-    return decode_base64(string(value))
+    """A string of base64, decoded as leniently as Pushpin does (see `decode_base64`); bytes are taken as they are."""
+    return value if type(value) is bytes else decode_base64(string(value))
+
+
+def identifier(value: Any) -> str:
+    """An item's id: not long, and without control characters, because ids travel in ``Grip-Last`` fields."""
+    if type(value) is not str:
+        raise WrongError(f"must be a string, not {shown(value)}")
+    if len(value) * 4 > NAME_MAX and len(utf8(value)) > NAME_MAX:
+        raise WrongError(f"must have at most {NAME_MAX} bytes, not {len(utf8(value))}")
+    if has_control(value):
+        raise WrongError(f"must not have control characters: {shown(value)}")
+    return value
+
+
+def channel_name(value: Any) -> str:
+    """A channel's name: like an id, and not empty."""
+    if value == "":
+        raise WrongError("must not be empty")
+    return identifier(value)
 
 
 def reason(value: Any) -> str:
