@@ -11,46 +11,41 @@ each of these calls, and at `Session.deadline`, asks `Session.next_request` what
 The one invariant: at most one request is under way, and an event leaves the queue only when an answer accepted it.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from gripproxy.errors import EventError
 from gripproxy.grip import events as ev
+from gripproxy.grip.answer import EVENTS_TYPE, Answer, is_events, message_prefix, public_fields
+from gripproxy.grip.commands import Accept, BadControl, Close, Command, Control, Disconnect, Reject, Request, Send
 from gripproxy.grip.events import Event
-from gripproxy.grip.fields import (
-    HOP_BY_HOP,
-    Fields,
-    connection_options,
-    field,
-    field_values,
-    media_type,
-    parse_parameters,
-    split_list,
-    text,
-)
+from gripproxy.grip.fields import Fields
+from gripproxy.grip.outbox import Outbox
 
-EVENTS_TYPE = "application/websocket-events"
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Accept",
+    "BadControl",
+    "Close",
+    "Command",
+    "Control",
+    "Disconnect",
+    "Limits",
+    "Reject",
+    "Request",
+    "Send",
+    "Session",
+]
+
 CONTROL_PREFIX = b"c:"
-MESSAGE_PREFIX = b"m:"  # unless the OPEN response names another
-
 # A gateway between us and the backend is at fault, or the backend is starting: the next try may work.
 RETRIED = frozenset((502, 503, 504))
 KEEP_ALIVE_JITTER = 0.1  # share of the interval by which polls of many connections are drawn apart
 
 _REQUEST_FIELDS: Fields = ((b"Accept", EVENTS_TYPE.encode()), (b"Content-Type", EVENTS_TYPE.encode()))
-# Between backend and proxy, never for the client.
-_PRIVATE = HOP_BY_HOP | {
-    b"content-length",
-    b"content-bytes-accepted",
-    b"keep-alive-interval",
-    b"sec-websocket-accept",
-    b"sec-websocket-extensions",
-}
-_PRIVATE_PREFIXES = (b"set-meta-", b"grip-")
+# They describe the body of events, which the client does not get.
 _OF_EVENTS_BODY = frozenset((b"content-type", b"content-encoding"))
-_NUMBER = re.compile(rb"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,77 +84,12 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to POST: `fields` are those that the session adds to the handshake's."""
-
-    fields: Fields
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Accept:
-    """Answer the handshake with 101 and these fields; `is_grip`: published and control messages are wanted."""
-
-    fields: Fields
-    is_grip: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """Answer the handshake with this refusal."""
-
-    status: int
-    reason: str
-    fields: Fields
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send the client one message; `type` is text, binary, ping or pong."""
-
-    type: str
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """Obey a control message. After `Detach` the client is the owner's alone, its closing handshake included."""
-
-    message: ev.Control
-
-
-@dataclass(frozen=True, slots=True)
-class BadControl:
-    """Nothing to do: the backend sent a control message or content that was ignored, for this reason."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Send a close frame and finish the closing handshake; code None: the client's own code, or 1000."""
-
-    code: int | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnect:
-    """Cut the connection without a close frame."""
-
-    reason: str
-
-
-Command = Accept | Reject | Send | Control | BadControl | Close | Disconnect
-
-_BAD_GATEWAY = Reject(
-    502, "Bad Gateway", ((b"Content-Type", b"text/plain"),), b"The backend did not accept the WebSocket.\n"
-)
+_DISCONNECT = Event("DISCONNECT")
+_TEXT: Fields = ((b"Content-Type", b"text/plain"),)
+_REFUSED = Reject(502, "Bad Gateway", _TEXT, b"The backend did not accept the WebSocket.\n")
 _UNREACHED = {
-    502: Reject(502, "Bad Gateway", _BAD_GATEWAY.fields, b"Error while proxying to origin.\n"),
-    504: Reject(504, "Gateway Timeout", _BAD_GATEWAY.fields, b"Error while proxying to origin.\n"),
+    502: Reject(502, "Bad Gateway", _TEXT, b"Error while proxying to origin.\n"),
+    504: Reject(504, "Gateway Timeout", _TEXT, b"Error while proxying to origin.\n"),
 }
 
 
@@ -191,13 +121,10 @@ class Session:
         "_keep_alive",
         "_limits",
         "_meta",
-        "_offered",
+        "_outbox",
         "_phase",
         "_pings",
         "_prefix",
-        "_queue",
-        "_queue_size",
-        "_replayed",
         "_request",
         "_retries",
         "connection_id",
@@ -210,18 +137,15 @@ class Session:
         self._limits = limits
         self._jitter = jitter
         self._phase = Phase.OPENING
-        self._queue: list[Event] | None = None  # None when empty: most sessions are idle
-        self._queue_size = 0  # content bytes in the queue
-        self._offered = 0  # how many events of the queue the request under way carries
-        self._replayed = 0  # how many the backend saw and did not accept
+        self._outbox = Outbox()
         self._request: Request | None = None  # under way, or waiting to be repeated
         self._is_in_flight = False
-        self._retries = 0
-        self._keep_alive: float | None = None
-        self._prefix: bytes | None = None  # None: not GRIP, everything is relayed as it is
-        self._meta: Fields = ()
-        self._pings = 0  # pings that the owner answered and the backend has not
         self._is_refresh_due = False
+        self._retries = 0
+        self._keep_alive: float | None = None  # seconds
+        self._meta: Fields = ()
+        self._prefix: bytes | None = None  # None: not GRIP, everything is relayed as it is
+        self._pings = 0  # pings that the owner answered and the backend has not
         self._is_gone = False  # there is no client to command any more
         self._is_detached = False
         self._commands: list[Command] | None = None
@@ -229,7 +153,7 @@ class Session:
     @property
     def is_full(self) -> bool:
         """Whether so much waits for the backend that the client should not be read."""
-        return self._queue_size >= self._limits.buffered or len(self._queue or ()) >= self._limits.queued
+        return self._outbox.size >= self._limits.buffered or len(self._outbox) >= self._limits.queued
 
     @property
     def is_in_flight(self) -> bool:
@@ -265,12 +189,12 @@ class Session:
             return
         if event.type == "PING":
             self._pings += 1
-        self._append(event)
+        self._outbox.append(event)
 
     def _close_client(self, event: Event) -> None:
         close = Event("CLOSE", ev.encode_close(*ev.parse_close(event.content)))
         if self._phase is Phase.OPEN:
-            self._append(close)
+            self._outbox.append(close)
             self._phase = Phase.CLOSING
         elif self._phase is Phase.ANSWERED:
             self._is_gone = True
@@ -282,17 +206,16 @@ class Session:
         if self._is_gone or self._is_detached:
             return
         self._is_gone = True
-        disconnect = Event("DISCONNECT")
         if self._phase is Phase.OPEN:
             # Behind the messages that wait: the client did send them.
-            self._append(disconnect)
+            self._outbox.append(_DISCONNECT)
             self._phase = Phase.LEAVING
         elif self._is_in_flight:
             pass  # while opening and closing the answer decides
         elif self._phase is Phase.OPENING and self.deadline is None:
             self._finish()  # the backend never heard of this client
-        elif self._phase is not Phase.CLOSING or not self._has_news():
-            self._leave_with(disconnect)
+        elif self._phase is not Phase.CLOSING or not self._outbox.has_news:
+            self._leave_with(_DISCONNECT)
 
     # --- to the backend ----------------------------------------------------------------------------------------------
 
@@ -315,35 +238,16 @@ class Session:
         if self._phase is Phase.OPENING:
             # A deadline is there only when the backend puts its decision off.
             return is_time or self.deadline is None
-        return is_time or self._is_refresh_due or self._has_news()
-
-    def _has_news(self) -> bool:
-        return len(self._queue or ()) > self._replayed
+        return is_time or self._is_refresh_due or self._outbox.has_news
 
     def _make_request(self) -> Request:
-        fields = [*_REQUEST_FIELDS, (b"Connection-Id", self.connection_id.encode())]
+        fields = (*_REQUEST_FIELDS, (b"Connection-Id", self.connection_id.encode()), *self._meta)
         if self._phase is Phase.OPENING:
-            batch = [Event("OPEN")]
-        else:
-            batch = self._batch()
-            self._offered = len(batch)
-            if replayed := _content_size(batch[: self._replayed]):
-                fields.append((b"Content-Bytes-Replayed", b"%d" % replayed))
+            return Request(fields, ev.encode_events((Event("OPEN"),)))
         self._is_refresh_due = False
-        return Request((*fields, *self._meta), ev.encode_events(batch))
-
-    def _batch(self) -> list[Event]:
-        """As much of the front of the queue as goes into one request."""
-        batch: list[Event] = []
-        size = 0
-        for event in self._queue or ():
-            size += len(event.content)
-            # Alone, because django-grip answers 500 to a body with DISCONNECT, whatever else is in it.
-            is_apart = event.type == "DISCONNECT" or self._limits.one_event
-            if batch and (is_apart or size > self._limits.buffered):
-                break
-            batch.append(event)
-        return batch
+        if replayed := self._outbox.replayed_size:
+            fields += ((b"Content-Bytes-Replayed", b"%d" % replayed),)
+        return Request(fields, ev.encode_events(self._outbox.offer(self._limits.buffered, self._limits.one_event)))
 
     # --- from the backend --------------------------------------------------------------------------------------------
 
@@ -352,12 +256,12 @@ class Session:
         assert self._is_in_flight, "no request is under way"
         self._is_in_flight = False
         if self._phase is Phase.OPENING:
-            self._request = None
+            self._end_request()
             self._read_opening(status, reason, fields, body, now)
         elif status not in RETRIED or not self._put_off(now):
             self._end_request()
-            if self._is_at_last_event():
-                self._finish()
+            if self._is_last_event_offered():
+                self._finish()  # whatever the answer is: django-grip's to DISCONNECT is 500
             else:
                 self._read_answer(status, fields, body, now)
         return self._take_commands()
@@ -390,138 +294,102 @@ class Session:
         self._request = None
         self._retries = 0
 
-    def _is_at_last_event(self) -> bool:
-        return self._phase is Phase.LEAVING and self._offered == len(self._queue or ())
+    def _is_last_event_offered(self) -> bool:
+        return self._phase is Phase.LEAVING and self._outbox.is_offered
 
     def _read_opening(self, status: int, reason: str, fields: Fields, body: bytes, now: float) -> None:
-        if status != 200 or media_type(field(fields, b"content-type") or b"") != EVENTS_TYPE:
+        if not is_events(status, fields):
             # No client takes anything but 101 for success, so 200 and 204 may stay; another 1xx is no answer.
-            refusal = Reject(status, reason, _public(fields), body) if 200 <= status <= 599 else _BAD_GATEWAY
-            self._command(refusal)
-            self._finish()
+            is_answer = 200 <= status <= 599
+            self._refuse(Reject(status, reason, public_fields(fields), body) if is_answer else _REFUSED)
             return
-        self._read_settings(fields)
         try:
-            events = ev.parse_events(body)
-            if not events and self._keep_alive is None:
-                raise EventError("neither OPEN nor a Keep-Alive-Interval")
-            if events and events[0].type != "OPEN":
-                raise EventError(f"{events[0].type} instead of OPEN")
+            answer = Answer.from_response(status, fields, body)
         except EventError:
-            self._command(_BAD_GATEWAY)
-            self._finish()
+            self._refuse(_REFUSED)
             return
-        if events:
-            self._open(fields, events[1:], now)
+        self._read_settings(answer)
+        if answer.events and answer.events[0].type == "OPEN":
+            self._open(fields, answer.events[1:], now)
+        elif answer.events or self._keep_alive is None:
+            self._refuse(_REFUSED)
         elif self._is_gone:
-            self._leave_with(Event("DISCONNECT"))
+            self._leave_with(_DISCONNECT)
         else:
-            self._wait(now)
+            self._wait(now)  # and ask again then
+
+    def _refuse(self, refusal: Reject) -> None:
+        self._command(refusal)
+        self._finish()
 
     def _open(self, fields: Fields, events: Iterable[Event], now: float) -> None:
-        self._prefix = _message_prefix(fields)
-        public = tuple(pair for pair in _public(fields) if pair[0].lower() not in _OF_EVENTS_BODY)
+        self._prefix = message_prefix(fields)
+        public = tuple(pair for pair in public_fields(fields) if pair[0].lower() not in _OF_EVENTS_BODY)
         self._command(Accept(public, self._prefix is not None))
         self._phase = Phase.OPEN
         if self._is_gone:
-            self._leave_with(Event("DISCONNECT"))
+            self._leave_with(_DISCONNECT)
             return
         try:
             self._relay(events)
-            self._settle(now, has_progressed=True)
         except EventError as error:
-            self._fail(f"backend: {error}")
+            self._fail(str(error))
+        else:
+            self._settle(now)
 
     def _read_answer(self, status: int, fields: Fields, body: bytes, now: float) -> None:
-        if status != 200:
-            self._fail(f"backend answered {status}")
-            return
         try:
-            if (kind := media_type(field(fields, b"content-type") or b"")) != EVENTS_TYPE:
-                raise EventError(f"Content-Type {kind[:32]!r} instead of events")
-            # Everything that can be wrong is read before anything changes.
-            events = ev.parse_events(body)
-            accepted = self._accepted(fields)
-            self._read_settings(fields)
-            has_progressed = self._remove(accepted)
-            self._relay(events)
-            self._settle(now, has_progressed)
+            answer = Answer.from_response(status, fields, body)
+            has_progressed = self._outbox.accept(answer.accepted)
+            self._read_settings(answer)
+            self._relay(answer.events)
+            if not has_progressed:
+                self._check_stall()
         except EventError as error:
-            self._fail(f"backend: {error}")
+            self._fail(str(error))
+        else:
+            self._settle(now, has_progressed)
 
-    def _read_settings(self, fields: Fields) -> None:
-        interval = field(fields, b"keep-alive-interval")
-        if interval is not None:
-            seconds = int(interval) if _NUMBER.fullmatch(interval) else 0
-            self._keep_alive = max(float(seconds), self._limits.keep_alive_floor) if seconds else None
-        changed = [(name[4:], value) for name, value in fields if name[:9].lower() == b"set-meta-" and len(name) > 9]
-        if changed:
+    def _read_settings(self, answer: Answer) -> None:
+        if answer.interval is not None:
+            self._keep_alive = max(answer.interval, self._limits.keep_alive_floor) if answer.interval else None
+        if answer.meta:
             meta = {name.lower(): (name, value) for name, value in self._meta}
-            for name, value in changed:
+            for name, value in answer.meta:
                 meta.pop(name.lower(), None)
                 if value and len(meta) < self._limits.meta:
                     meta[name.lower()] = (name, value)
             self._meta = tuple(meta.values())
 
-    # --- acceptance --------------------------------------------------------------------------------------------------
+    # --- what to wait for after an answer ----------------------------------------------------------------------------
 
-    def _accepted(self, fields: Fields) -> int:
-        """How many of the offered content bytes the backend took: all, unless it says otherwise."""
-        offered = (self._queue or [])[: self._offered]
-        size = _content_size(offered)
-        given = field(fields, b"content-bytes-accepted")
-        if given is None or not _NUMBER.fullmatch(given):
-            return size
-        accepted = int(given)
-        if accepted > size:
-            raise EventError(f"Content-Bytes-Accepted: {accepted} of {size}")
-        if offered and offered[-1].type == "CLOSE" and size - len(offered[-1].content) <= accepted < size:
-            # Partial acceptance is for waiting for more, and after CLOSE there is no more.
-            raise EventError("the CLOSE was not accepted")
-        return accepted
+    def _check_stall(self) -> None:
+        """Raises: EventError when the backend accepted nothing and the same batch would go out for ever."""
+        if self._outbox.has_news:
+            again = self._outbox.batch(self._limits.buffered, self._limits.one_event)
+            if self._outbox.is_replay(again):
+                raise EventError("backend accepted nothing of a full batch")
+        elif self._is_stuck() and (self._keep_alive is None or self._is_gone):
+            raise EventError("backend accepted nothing, and nothing more will come")
 
-    def _remove(self, accepted: int) -> bool:
-        """Take what was accepted off the queue, and half of an event if need be; returns whether that was anything."""
-        offered, self._offered = self._offered, 0
-        queue = self._queue
-        if queue is None:
-            return True
-        left = accepted
-        count = 0
-        while count < offered and len(queue[count].content) <= left:
-            left -= len(queue[count].content)
-            count += 1
-        if left:
-            queue[count] = Event(queue[count].type, queue[count].content[left:])
-        del queue[:count]
-        self._queue = queue or None
-        self._queue_size -= accepted
-        self._replayed = offered - count
-        return bool(accepted or count or not offered)
+    def _is_stuck(self) -> bool:
+        """Whether the client can send nothing more that would push out what is left."""
+        return bool(self._outbox) and (self._phase is Phase.CLOSING or self.is_full)
 
-    def _settle(self, now: float, has_progressed: bool) -> None:
-        """Decide what the session waits for, after an answer was read."""
-        if self._phase is Phase.DONE or self._phase is Phase.ANSWERED:
-            return
-        if not has_progressed and self._has_news() and len(self._batch()) <= self._replayed:
-            raise EventError("nothing of a full batch was accepted")
-        if self._phase is not Phase.CLOSING:
-            self._wait(now)
-        elif self._queue is None:
+    def _settle(self, now: float, has_progressed: bool = True) -> None:
+        if self._phase is Phase.CLOSING and not self._outbox:
             self._settle_close(now)
-        elif self._has_news() or has_progressed:
-            self._is_refresh_due = True  # no message will come to push the rest, and the CLOSE, out
-        elif self._keep_alive is None or self._is_gone:
-            raise EventError("neither content nor the CLOSE was accepted")
-        else:
+        elif self._phase not in (Phase.ANSWERED, Phase.DONE):
             self._wait(now)
+            if has_progressed and self._is_stuck():
+                self._is_refresh_due = True
 
     def _settle_close(self, now: float) -> None:
         """The backend took our CLOSE and did not answer with its own."""
         if self._is_detached:
             self._finish()
         elif self._is_gone:
-            self._leave_with(Event("DISCONNECT"))
+            self._leave_with(_DISCONNECT)
         elif self._keep_alive is None:
             # Nothing will ask it again (as Pushpin).
             self._command(Disconnect("backend did not answer the CLOSE"))
@@ -568,7 +436,7 @@ class Session:
                 return
             self._is_detached = True
             self._phase = Phase.CLOSING
-            self._append(Event("CLOSE"))
+            self._outbox.append(Event("CLOSE"))
         self._command(Control(message))
 
     def _relay_ping(self, event: Event) -> None:
@@ -585,7 +453,7 @@ class Session:
         self._command(Send(kind, content))
 
     def _relay_open(self, event: Event) -> None:
-        raise EventError("OPEN came twice")
+        raise EventError("backend sent OPEN again")
 
     def _relay_close(self, event: Event) -> None:
         if not self._is_detached:
@@ -593,12 +461,12 @@ class Session:
         if self._phase is Phase.OPEN:
             self._phase = Phase.ANSWERED
             self._clear()
-        elif self._queue is None:
-            self._finish()
-        else:
-            # It has not seen our CLOSE or DISCONNECT yet, which is the last of the queue.
+        elif self._outbox:
+            # It has not taken our CLOSE or DISCONNECT yet, which is the last there.
             self._is_gone = True
-            self._leave_with(self._queue[-1])
+            self._leave_with(self._outbox.last)
+        else:
+            self._finish()
 
     def _relay_disconnect(self, event: Event) -> None:
         if not self._is_detached:
@@ -609,16 +477,16 @@ class Session:
 
     def _fail(self, reason: str) -> None:
         """The conversation broke: part with the client politely, and tell the backend, if it can hear."""
-        if self._is_detached or self._is_at_last_event():
+        if self._is_detached or self._is_last_event_offered():
             self._finish()
             return
         self._command(Close(1011, reason))
         self._is_gone = True
-        self._leave_with(Event("DISCONNECT"))
+        self._leave_with(_DISCONNECT)
 
     def _leave_with(self, event: Event) -> None:
         self._clear()
-        self._append(event)
+        self._outbox.append(event)
         self._phase = Phase.LEAVING
 
     def _finish(self) -> None:
@@ -626,17 +494,10 @@ class Session:
         self._phase = Phase.DONE
 
     def _clear(self) -> None:
-        self._queue = None
-        self._queue_size = self._offered = self._replayed = 0
+        self._outbox.clear()
         self._end_request()
         self._is_refresh_due = False
         self.deadline = None
-
-    def _append(self, event: Event) -> None:
-        if self._queue is None:
-            self._queue = []
-        self._queue.append(event)
-        self._queue_size += len(event.content)
 
     def _command(self, command: Command) -> None:
         if self._is_gone:
@@ -668,28 +529,3 @@ _FROM_BACKEND: dict[str, Callable[[Session, Event], None]] = {
     "CLOSE": Session._relay_close,
     "DISCONNECT": Session._relay_disconnect,
 }
-
-
-def _content_size(events: Iterable[Event]) -> int:
-    return sum(len(event.content) for event in events)
-
-
-def _public(fields: Fields) -> Fields:
-    """The fields of a backend's answer that are for the client."""
-    private = _PRIVATE | connection_options(fields)
-    return tuple(
-        (name, value)
-        for name, value in fields
-        if name.lower() not in private and not name.lower().startswith(_PRIVATE_PREFIXES)
-    )
-
-
-def _message_prefix(fields: Fields) -> bytes | None:
-    """The prefix of content in a GRIP conversation, None when the OPEN response does not make it one."""
-    for value in field_values(fields, b"sec-websocket-extensions"):
-        for extension in split_list(text(value)):
-            name, parameters = parse_parameters(extension) or ("", [])
-            if name.lower() == "grip":
-                given = [value for key, value in parameters if key.lower() == "message-prefix"]
-                return given[0].encode() if given else MESSAGE_PREFIX
-    return None
