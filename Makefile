@@ -26,7 +26,8 @@ help:
 
 .PHONY: run
 run: $(INSTALLED)
-	@exec $(BIN)/python headline_backend/run.py --listen $(LISTEN) --control $(CONTROL) --backend $(BACKEND)
+	@exec $(BIN)/python headline_backend/run.py --with-parent \
+		--listen $(LISTEN) --control $(CONTROL) --backend $(BACKEND)
 
 .PHONY: test
 test: $(INSTALLED)

@@ -21,6 +21,7 @@ MANAGE = str(HERE / "manage.py")
 START_LIMIT = 30.0  # seconds until both must answer
 STOP_LIMIT = 10.0  # seconds from SIGTERM to SIGKILL; a held client is told to come back long before
 POLL = 0.1  # seconds between two looks at a server that starts
+POLL_PARENT = 0.5  # seconds between two looks whether our parent is still there
 
 
 def arguments() -> argparse.Namespace:
@@ -28,6 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--listen", default="127.0.0.1:7999", help="where clients connect (%(default)s)")
     parser.add_argument("--control", default="127.0.0.1:5561", help="where the backend publishes (%(default)s)")
     parser.add_argument("--backend", default="127.0.0.1:8000", help="where the example listens (%(default)s)")
+    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one ends")
     return parser.parse_args()
 
 
@@ -109,21 +111,25 @@ class Child:
         await self.output
 
 
-async def answers(text: str, path: str) -> None:
-    """Return once the address answers an HTTP request, whatever the answer."""
+def watch_parent(parent: int, stopping: asyncio.Event) -> None:
+    """Stop when our parent has ended: make dies of some signals without passing them on."""
+    if os.getppid() != parent:
+        stopping.set()
+    else:
+        asyncio.get_running_loop().call_later(POLL_PARENT, watch_parent, parent, stopping)
+
+
+async def listens(text: str) -> None:
+    """Return once the address takes connections."""
     host, port = address(text)
-    request = f"GET {path} HTTP/1.0\r\nHost: {text}\r\n\r\n".encode()
     while True:
         try:
-            reader, writer = await asyncio.open_connection(host.strip("[]"), port)
-            writer.write(request)
-            answered = await reader.read(1)
-            writer.close()
-            if answered:
-                return
+            _, writer = await asyncio.open_connection(host.strip("[]"), port)
         except OSError:
-            pass
-        await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL)
+        else:
+            writer.close()
+            return
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -132,13 +138,20 @@ async def run(options: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "GRIP_URL": f"http://{options.control}"}
+    if options.with_parent:
+        watch_parent(os.getppid(), stopping)
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "DJANGO_RUNSERVER_HIDE_WARNING": "true",  # the README says what is for production
+        "GRIP_URL": f"http://{options.control}",
+    }
     proxy_command = [sys.executable, "-m", "gripproxy", "run"]
     for name in ("listen", "control"):
         proxy_command += [f"--{name}", getattr(options, name)]
     proxy_command += ["--backend", f"http://{options.backend}"]
     migrate = [sys.executable, MANAGE, "migrate", "--no-input", "--verbosity", "0"]
-    serve = [sys.executable, MANAGE, "runserver", "--noreload", options.backend]
+    serve = [sys.executable, MANAGE, "runserver", "--noreload", "--skip-checks", options.backend]
     children: list[Child] = []
     try:
         children.append(await Child.start("migrate", migrate, environment))
@@ -178,8 +191,8 @@ async def first_of(stopping: asyncio.Event, children: list[Child]) -> int:
 async def announce(options: argparse.Namespace) -> None:
     try:
         async with asyncio.timeout(START_LIMIT):
-            await answers(options.backend, "/")
-            await answers(options.listen, "/")
+            for text in (options.backend, options.control, options.listen):
+                await listens(text)
     except TimeoutError:
         print(f"no answer after {START_LIMIT:g} s; see the lines above", flush=True)
         return
