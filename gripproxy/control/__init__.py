@@ -1,0 +1,229 @@
+"""The control door: where backends publish, and where people and machines look at the proxy.
+
+    POST /publish/  /realm/NAME/publish/  /service/NAME/publish/      items for the realm (``/publish/``: "default")
+    POST /recover/  /realm/NAME/recover/                              forget what was delivered, refresh the holds
+    GET  /  /health  /ready  /metrics
+
+Everything is checked before anything is published, and a batch goes out whole or not at all. After it went out the
+answer is 200, whatever happens next: client libraries repeat a POST that was answered with 500, 502, 503 or 504.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from aiohttp import hdrs, web
+
+from gripproxy.auth import Publishers, challenge
+from gripproxy.bus import Bus
+from gripproxy.config import DEFAULT_REALM, Config
+from gripproxy.control.answer import TEXT, Answer, RefusalError, encode_answer, encode_body, negotiate
+from gripproxy.control.request import Target, check_content, check_method, is_local, read_body, resolve
+from gripproxy.errors import AuthError, GripError
+from gripproxy.grip.fields import Fields
+from gripproxy.grip.item import Item, parse_items
+from gripproxy.metrics import CONTENT_TYPE as METRICS_TYPE
+from gripproxy.metrics import Metrics
+
+log = logging.getLogger("gripproxy.control")
+
+# Seconds that an idle connection is kept beyond what is announced: a client who believes the announcement never sends
+# into a connection that is just being closed. Node does not repeat a POST that was lost that way.
+KEEP_ALIVE_GRACE = 5.0
+
+# Seconds between two log lines about refusals with the same status.
+REFUSALS_EVERY = 60.0
+
+# Characters of an error text that are sent or logged; it may quote what a publisher sent.
+ERROR_MAX = 1000
+
+# Fastly's publishers may send their token under this name.
+FASTLY_KEY = "Fastly-Key"
+
+HTTP_RESPONSE_ACCEPTED = ("http-response", "accepted")
+HTTP_STREAM_ACCEPTED = ("http-stream", "accepted")
+WS_MESSAGE_ACCEPTED = ("ws-message", "accepted")
+
+# The publisher may repeat at once. The wait is short: pypubcontrol sleeps it inside the request that publishes.
+RETRY_SOON: Fields = ((b"Retry-After", b"1"),)
+
+
+class Control:
+    """Answers the requests that come in at the control door; ``handle`` is made for a bare ``aiohttp.web.Server``."""
+
+    def __init__(
+        self,
+        config: Config,
+        publishers: Publishers,
+        bus: Bus,
+        metrics: Metrics,
+        recover: Callable[[str | None], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """``clock`` tells the seconds since the epoch; ``recover(realm)`` forgets what was delivered and refreshes."""
+        self._body_max = config.control.max_body
+        self._item_max = {name: realm.max_item for name, realm in config.realms.items() if realm.max_item}
+        self._has_metrics = config.control.metrics
+        self._idle_time = int(config.control.keepalive_timeout)
+        self._publishers = publishers
+        self._bus = bus
+        self._metrics = metrics
+        self._recover = recover
+        self._clock = clock
+        self._refusals = Refusals(clock)
+        # Why no new work should come here, for /ready; the server says so while it starts and while it drains.
+        self.unready = ""
+        self._endpoints: dict[str, Callable[[web.BaseRequest, Target, str | None], Awaitable[Answer]]] = {
+            "about": self._tell_about,
+            "health": self._tell_health,
+            "ready": self._tell_ready,
+            "metrics": self._tell_metrics,
+            "publish": self._publish,
+            "recover": self._recover_realm,
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; every refusal is an answer too, in the form that was asked for."""
+        accept = request.headers.getall(hdrs.ACCEPT, None)
+        form = negotiate(", ".join(accept)) if accept else TEXT
+        target = resolve(request.raw_path)
+        try:
+            check_method(request.method, target.endpoint)
+            answer = await self._endpoints[target.endpoint](request, target, form)
+        except RefusalError as refusal:
+            answer = self._refuse(request, target, form, refusal)
+        except AuthError as error:
+            fields: Fields = ((b"WWW-Authenticate", challenge(target.realm).encode()),) if error.status == 401 else ()
+            answer = self._refuse(request, target, form, RefusalError(error.status, str(error), fields))
+        except GripError as error:
+            answer = self._refuse(request, target, form, RefusalError(error.status, str(error)))
+        # aiohttp asks a response for no more than an Answer has.
+        return cast(web.StreamResponse, answer)
+
+    async def _publish(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        realm = target.realm
+        self._admit(request, realm, form)
+        check_content(request)
+        body = await read_body(request, self._body_max)
+        items = parse_items(body)
+        if realm in self._item_max:
+            check_sizes(items, self._item_max[realm])
+        try:
+            await self._bus.publish(realm, items)
+        except Exception as error:
+            # The bus promises that nothing went out, so the publisher may repeat it.
+            self._metrics.bus_errors += 1
+            if not isinstance(error, OSError):
+                log.exception("realm %s: the bus failed", realm)
+            raise RefusalError(503, f"The bus is unavailable ({type(error).__name__}).", RETRY_SOON) from error
+        self._count(items, len(body))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("realm %s: published %d items to %s", realm, len(items), [item.channel for item in items[:10]])
+        return self._answer(request, 200, form, "Published")
+
+    async def _recover_realm(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        self._admit(request, target.realm, form)
+        log.info("realm %s: recovering", target.realm)
+        self._metrics.publishes["200"] += 1
+        self._recover(target.realm)
+        return self._answer(request, 200, form, "Updated")
+
+    async def _tell_about(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        return self._answer(request, 200, form, "gripproxy control")
+
+    async def _tell_health(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        return self._answer(request, 200, form, "ok")
+
+    async def _tell_ready(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        if self.unready:
+            raise RefusalError(503, self.unready, RETRY_SOON)
+        return self._answer(request, 200, form, "ready")
+
+    async def _tell_metrics(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        if not self._has_metrics:
+            raise RefusalError(404, "Metrics are switched off (control.metrics).")
+        if not is_local(request):
+            self._authorize(request, DEFAULT_REALM)
+        idle_time = self._idle_time if request.keep_alive else None
+        body = self._metrics.exposition()
+        return encode_body(200, METRICS_TYPE.encode(), body, idle_time, head_only=request.method == "HEAD")
+
+    def _admit(self, request: web.BaseRequest, realm: str, form: str | None) -> None:
+        """Raises: RefusalError or AuthError for who takes no answer of ours, or may not write to the realm."""
+        if form is None:
+            raise RefusalError(406, "Not Acceptable. Supported formats are text/plain and application/json.")
+        self._authorize(request, realm)
+
+    def _authorize(self, request: web.BaseRequest, realm: str) -> None:
+        if realm not in self._publishers:
+            raise RefusalError(404, f"There is no realm {realm!r}.")
+        headers = request.headers
+        credentials = headers.get(hdrs.AUTHORIZATION) or headers.get(FASTLY_KEY)
+        if hdrs.ORIGIN in headers and not credentials:
+            # Any page that is open in a browser on this machine can POST here, and would come from loopback.
+            raise RefusalError(403, "A request that a web page makes (it has Origin) needs credentials.")
+        self._publishers.check(realm, credentials, is_local(request), self._clock())
+
+    def _count(self, items: tuple[Item, ...], size: int) -> None:
+        metrics = self._metrics
+        metrics.publishes["200"] += 1
+        metrics.publish_bytes += size
+        counts = metrics.publish_items
+        for item in items:
+            if item.response is not None:
+                counts[HTTP_RESPONSE_ACCEPTED] += 1
+            if item.stream is not None:
+                counts[HTTP_STREAM_ACCEPTED] += 1
+            if item.message is not None:
+                counts[WS_MESSAGE_ACCEPTED] += 1
+
+    def _answer(self, request: web.BaseRequest, status: int, form: str | None, text: str) -> Answer:
+        idle_time = self._idle_time if request.keep_alive else None
+        return encode_answer(status, form, text, idle_time, (), request.method == "HEAD")
+
+    def _refuse(self, request: web.BaseRequest, target: Target, form: str | None, refusal: RefusalError) -> Answer:
+        text = str(refusal)[:ERROR_MAX]
+        if target.endpoint in ("publish", "recover"):
+            self._metrics.publishes[str(refusal.status)] += 1
+            self._refusals.add(refusal.status, target, request.protocol.peername, text)
+        idle_time = None if refusal.is_last or not request.keep_alive else self._idle_time
+        return encode_answer(refusal.status, form, text, idle_time, refusal.fields, request.method == "HEAD")
+
+
+class Refusals:
+    """Logs what publishers were refused: the first of each status at once, then a line a minute with the count.
+
+    A publisher with a wrong key says so a thousand times a second, and most libraries do not show it to their user.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._logged_at: dict[int, float] = {}
+        self._unlogged: dict[int, int] = {}
+
+    def add(self, status: int, target: Target, peer: object, text: str) -> None:
+        """Log or count one refusal; ``text`` may quote what a stranger sent, so it is escaped."""
+        now = self._clock()
+        unlogged = self._unlogged.get(status, 0)
+        if status in self._logged_at and now - self._logged_at[status] < REFUSALS_EVERY:
+            self._unlogged[status] = unlogged + 1
+            return
+        self._logged_at[status], self._unlogged[status] = now, 0
+        more = f" ({unlogged} more with {status} before it)" if unlogged else ""
+        shown = text.encode("unicode_escape").decode()
+        realm = target.realm[:100].encode("unicode_escape").decode()
+        log.warning("realm %s: refused to %s for %s: %d %s%s", realm, target.endpoint, peer, status, shown, more)
+
+
+def check_sizes(items: tuple[Item, ...], item_max: int) -> None:
+    """Raises: RefusalError naming the first item with a content larger than the realm allows."""
+    for index, item in enumerate(items):
+        contents = (
+            item.response.body if item.response is not None else None,
+            item.stream.content if item.stream is not None else None,
+            item.message.content if item.message is not None else None,
+        )
+        if any(content is not None and len(content) > item_max for content in contents):
+            raise RefusalError(
+                413, f"items[{index}]: a content is larger than {item_max} bytes (the realm's max_item)."
+            )
