@@ -1,0 +1,134 @@
+"""What a client's request becomes on its way to a backend: the target, and the fields.
+
+Rules (RFC 9110 7.6, RFC 9112 3.2 and 9.6; GRIP): hop-by-hop fields and those that Connection names end here; so do the
+client's own Grip-* fields, which only proxies may set; X-Forwarded-* are believed only from trusted proxies. All other
+fields go on, byte for byte and in their order.
+"""
+
+import ipaddress
+from functools import lru_cache
+
+from aiohttp import web
+
+from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
+from gripproxy.routes import Route
+
+# Fields that end at the proxy: those of the hop, those that frame a body (the backend's request is framed anew), and
+# Expect, which is answered here.
+_ENDING = HOP_BY_HOP | {b"content-length", b"expect"}
+
+# On a GRIP route the proxy has to be able to read, patch and go on with a body, so that it must not be compressed.
+_ENDING_WITH_GRIP = _ENDING | {b"accept-encoding"}
+
+_FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
+
+
+class MalformedRequest(Exception):
+    """The request is well-formed to the parser but not to HTTP; it gets 400 and the connection is closed."""
+
+
+class Forwarding:
+    """The rules of one proxy: whom it trusts to say who the client is, and whether clients come over TLS."""
+
+    def __init__(self, trusted_proxies: tuple[str, ...], *, is_secure: bool) -> None:
+        self._trusted = tuple(ipaddress.ip_network(text, strict=False) for text in trusted_proxies)
+        self._scheme = b"https" if is_secure else b"http"
+        self.trusts = lru_cache(maxsize=4096)(self._trusts)
+
+    def check(self, request: web.BaseRequest) -> tuple[str, str]:
+        """Return the host and the origin-form target that a request names.
+
+        Raises: MalformedRequest.
+        """
+        hosts = request.headers.getall("Host", ())
+        if len(hosts) > 1:
+            raise MalformedRequest("Host is given more than once")
+        if not hosts and request.version >= (1, 1):
+            raise MalformedRequest("Host is missing")
+        host = hosts[0] if hosts else ""
+        target = request.raw_path
+        if target.startswith("/"):
+            return host, target
+        scheme, separator, rest = target.partition("://")
+        if separator and scheme.lower() in ("http", "https"):
+            # RFC 9112 3.2.2: the target's host stands above the Host field.
+            end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
+            path = rest[end:]
+            return rest[:end].rpartition("@")[2], path if path.startswith("/") else "/" + path
+        if target == "*" and request.method == "OPTIONS":
+            return host, target
+        raise MalformedRequest(f"the request target is not a path: {target[:100]!r}")
+
+    def is_websocket(self, request: web.BaseRequest) -> bool:
+        """Whether a request asks to be upgraded to WebSocket (RFC 6455 4.1)."""
+        return (
+            "Upgrade" in request.headers
+            and any(part.strip().lower() == "websocket" for part in request.headers["Upgrade"].split(","))
+            and b"upgrade" in connection_options(request.raw_headers)
+        )
+
+    def fields(self, request: web.BaseRequest, route: Route, host: str) -> Fields:
+        """Return the fields of the request to the backend, without those that say how its body is framed."""
+        raw = request.raw_headers
+        ending = _ENDING_WITH_GRIP if route.grip else _ENDING
+        named: frozenset[bytes] | None = None
+        forwarded: list[tuple[bytes, bytes]] | None = None
+        has_host = False
+        kept: list[tuple[bytes, bytes]] = []
+        for field in raw:
+            name = field[0].lower()
+            if name in ending:
+                if name == b"connection":
+                    named = connection_options(raw)
+                continue
+            if name[:2] == b"x-":
+                if name in _FORWARDED:
+                    forwarded = forwarded or []
+                    forwarded.append((name, field[1]))
+                    continue
+            elif name[:5] == b"grip-":
+                continue
+            elif name == b"host":
+                has_host = True
+                if not field[1] == host.encode("utf-8", "surrogateescape"):
+                    kept.append((b"Host", host.encode("utf-8", "surrogateescape")))
+                    continue
+            kept.append(field)
+        if not has_host:
+            kept.insert(0, (b"Host", host.encode() or route.targets[0].authority))
+        if named and not named <= {b"close", b"keep-alive", b"upgrade"}:
+            kept = [field for field in kept if field[0].lower() not in named or field[0].lower() == b"host"]
+        peer = request.remote or ""
+        kept += self._forwarded(peer, host, forwarded)
+        if route.headers_set or route.headers_remove:
+            changed = route.headers_remove | {name.lower() for name, _ in route.headers_set}
+            kept = [field for field in kept if field[0].lower() not in changed]
+            kept += route.headers_set
+        return tuple(kept)
+
+    def _forwarded(self, peer: str, host: str, given: list[tuple[bytes, bytes]] | None) -> Fields:
+        """Return the X-Forwarded-* fields: the peer's own facts, behind what a trusted peer says of the client."""
+        address = peer.encode()
+        if given and self.trusts(peer):
+            chain = b", ".join(
+                [value for name, value in given if name == b"x-forwarded-for"] + ([address] if address else [])
+            )
+            proto = next((value for name, value in given if name == b"x-forwarded-proto"), self._scheme)
+            origin = next(
+                (value for name, value in given if name == b"x-forwarded-host"), host.encode("utf-8", "surrogateescape")
+            )
+        else:
+            chain, proto, origin = address, self._scheme, host.encode("utf-8", "surrogateescape")
+        fields = ((b"X-Forwarded-Proto", proto), (b"X-Forwarded-Host", origin))
+        return ((b"X-Forwarded-For", chain), *fields) if chain else fields
+
+    def _trusts(self, peer: str) -> bool:
+        if not self._trusted:
+            return False
+        if not peer:
+            return True  # a Unix socket: whoever may open it is this machine's
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        return any(address in network for network in self._trusted)

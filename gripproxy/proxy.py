@@ -1,0 +1,422 @@
+"""The client door: forwards each request to its backend, and does with the response what it instructs.
+
+    request ──> route ──> backend ──> response ──┬── no instructions: streamed through
+                  ^                              ├── instructions, no hold: sent as they say
+                  │                              └── hold: the connection goes to a transport
+                  └──────── Replay ──────────────────────┘ when the hold ends so
+
+Invariant: a response that has begun is either completed or its connection is cut; nothing else is ever written to it.
+"""
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+import aiohttp
+from aiohttp import web
+
+from gripproxy.backend import Backend, Request, Response
+from gripproxy.config import Config
+from gripproxy.errors import BackendError, InstructError
+from gripproxy.forwarding import Forwarding, MalformedRequest
+from gripproxy.grip import wire
+from gripproxy.grip.commands import Accept, Reject
+from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
+from gripproxy.grip.instruct import Instruct, is_instruct
+from gripproxy.grip.websocket import Limits as SessionLimits
+from gripproxy.grip.websocket import Session
+from gripproxy.metrics import Metrics
+from gripproxy.routes import Route, Routes
+from gripproxy.transports import Done, Outcome, Replay
+from gripproxy.transports.client import Client, client_of
+from gripproxy.transports.holds import Holds
+from gripproxy.transports.over_http import OverHttp
+from gripproxy.transports.response import ResponseHold
+from gripproxy.transports.stream import StreamHold
+from gripproxy.transports.takeover import CLOSED, Connections, Held
+from gripproxy.transports.websocket import WebSocketHold, encode_accept, handshake_fault, offers_deflate
+
+log = logging.getLogger("gripproxy.proxy")
+access = logging.getLogger("gripproxy.access")
+
+# Statuses whose responses have no body, whatever their fields say (RFC 9112 6.3).
+BODILESS = frozenset({204, 304})
+
+TEXT = ((b"Content-Type", b"text/plain; charset=utf-8"),)
+
+
+class Proxy:
+    """Answers the requests that come in at the client door; ``handle`` is made for a bare aiohttp server."""
+
+    def __init__(self, config: Config, routes: Routes, backend: Backend, metrics: Metrics) -> None:
+        self._routes = routes
+        self._backend = backend
+        self._metrics = metrics
+        self._limits = config.limits
+        self._keepalive_timeout = config.server.keepalive_timeout
+        self._session_limits_of: dict[bool, SessionLimits] = {}
+        self._forwarding = Forwarding(config.server.trusted_proxies, is_secure=bool(config.server.certificate))
+        # Set by the server once both exist: a hold needs the connections, which need `handle`.
+        self.connections: Connections
+        self.holds: Holds
+        # Replays under way; the set keeps them alive.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        client = client_of(request, self.connections)
+        try:
+            host, target = self._forwarding.check(request)
+        except MalformedRequest as error:
+            log.info("%s: refused: %s", client.peer, error)
+            client.is_kept = False
+            self._refuse(client, 400, f"{error}\n")
+            return CLOSED
+        route = self._routes.match(host, target)
+        if route is None:
+            log.info("%s: no route for host %r, path %r", client.peer, host, target[:200])
+            self._refuse(client, 502, "Route not found\n")
+            return client.finish(self.holds.wheel, self._keepalive_timeout)
+        try:
+            return await self._serve(request, client, route, host, target)
+        except ConnectionResetError:
+            return CLOSED
+
+    async def _serve(
+        self, request: web.BaseRequest, client: Client, route: Route, host: str, target: str
+    ) -> web.StreamResponse:
+        fields = self._forwarding.fields(request, route, host)
+        asked = Request(request.method, route.rewritten(target).encode("utf-8", "surrogateescape"), fields)
+        if self._forwarding.is_websocket(request) and (route.grip or route.websocket == "passthrough"):
+            return await self._open_websocket(request, client, route, asked)
+        expects = request.headers.get("Expect", "").lower() == "100-continue" and client.is_chunkable
+        body = await self._body(request, client, route, expects)
+        if body is None:
+            return CLOSED
+        if isinstance(body, bytes):
+            asked = replace(asked, body=body)
+            before_body = None
+        else:
+            length = request.headers.get("Content-Length")
+            asked = replace(asked, body=body, length=int(length) if length is not None else None)
+            before_body = client.write_continue if expects else None
+        await self._exchange(client, route, asked, before_body)
+        if client.is_taken:
+            return CLOSED
+        return client.finish(self.holds.wheel, self._keepalive_timeout)
+
+    async def _body(
+        self, request: web.BaseRequest, client: Client, route: Route, expects: bool
+    ) -> bytes | aiohttp.StreamReader | None:
+        """Return the request's body: whole when it is small, else the reader that it comes from.
+
+        A small body in chunks is gathered, since WSGI backends see none without Content-Length. None: refused.
+        """
+        content = request.content
+        if content.is_eof():
+            return content.read_nowait()
+        limit = route.max_request_body
+        declared = request.headers.get("Content-Length")
+        length = int(declared) if declared is not None else None
+        if limit and length is not None and length > limit:
+            client.is_kept = False
+            self._refuse(client, 413, f"The request's body has {length} bytes; at most {limit} are taken.\n")
+            return None
+        if length is not None:
+            return content
+        if expects:
+            client.write_continue()
+        parts = []
+        size = 0
+        while part := await content.readany():
+            parts.append(part)
+            size += len(part)
+            if limit and size > limit:
+                client.is_kept = False
+                self._refuse(client, 413, f"The request's body has more than the {limit} bytes that are taken.\n")
+                return None
+            if size > self._limits.replay_body:
+                content.unread_data(b"".join(parts))
+                return content
+        return b"".join(parts)
+
+    async def _exchange(
+        self, client: Client, route: Route, asked: Request, before_body: Callable[[], None] | None = None
+    ) -> None:
+        """Ask the backend, and do with its response what it says."""
+        try:
+            response = await self._backend.fetch(route, asked, before_body)
+        except BackendError as error:
+            log.warning("%s %s: %s", asked.method, route.id, error)
+            client.is_kept = client.is_kept and isinstance(asked.body, bytes)
+            self._refuse(client, error.status, self._explain(route, str(error)))
+            return
+        try:
+            if response.is_early:
+                client.is_kept = False
+            if route.grip and is_instruct(response.fields):
+                await self._obey(client, route, asked, response)
+            else:
+                await self._pass_through(client, response)
+        except BackendError as error:
+            log.warning("%s %s: %s", asked.method, route.id, error)
+            if client.has_begun:
+                client.abort()
+            else:
+                self._refuse(client, error.status, self._explain(route, str(error)))
+        finally:
+            response.close()
+
+    async def _pass_through(self, client: Client, response: Response) -> None:
+        """Stream a response to the client as it comes."""
+        fields, length = _forwarded(response.fields)
+        await self._stream(client, response, response.status, response.reason, fields, length)
+
+    async def _stream(
+        self, client: Client, response: Response, status: int, reason: str, fields: Fields, length: int | None
+    ) -> None:
+        parts = [wire.encode_status_line(status, reason), wire.encode_fields(fields)]
+        has_body = not client.is_head and status not in BODILESS
+        is_chunked = False
+        if length is not None:
+            if status != 204:
+                parts.append(b"Content-Length: %d\r\n" % length)
+        elif has_body:
+            if response.is_whole:
+                body, _ = await response.read(0)
+                parts.append(b"Content-Length: %d\r\n" % len(body))
+                self._write_head(client, parts, body)
+                return
+            if client.is_chunkable:
+                is_chunked = True
+                parts.append(b"Transfer-Encoding: chunked\r\n")
+            else:
+                client.is_kept = False
+        if not has_body:
+            self._write_head(client, parts, b"")
+            return
+        first = (await response.read(0))[0] if response.is_whole else b""
+        self._write_head(client, parts, wire.chunk(first) if is_chunked else first)
+        sent = len(first)
+        while part := await response.read_some():
+            sent += len(part)
+            client.write(wire.chunk(part) if is_chunked else part)
+            await client.drain()
+        if is_chunked:
+            client.write(wire.LAST_CHUNK)
+        elif length is not None and sent != length:
+            raise BackendError(f"{response.target} sent {sent} bytes of {length}")
+
+    def _write_head(self, client: Client, parts: list[bytes], body: bytes) -> None:
+        """Write a head and what there is of the body, in one piece."""
+        if not client.is_kept:
+            parts.append(b"Connection: close\r\n")
+        elif not client.is_chunkable:
+            parts.append(b"Connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        head = b"".join(parts)
+        if head.count(b"\n") != head.count(b"\r\n") or head.count(b"\r") != head.count(b"\r\n"):
+            raise BackendError("a field of the response has a line end in it")
+        client.write(head + body)
+
+    async def _obey(self, client: Client, route: Route, asked: Request, response: Response) -> None:
+        """Do what a response's instructions say."""
+        body, is_whole = await response.read(self._limits.hold_body)
+        try:
+            instruct = Instruct.from_response(response.status, response.reason, response.fields, body)
+        except InstructError as error:
+            log.warning("%s %s: malformed instructions from %s: %s", asked.method, route.id, response.target, error)
+            self._refuse(client, 502, self._explain(route, f"Failed to parse accept instructions: {error}"))
+            return
+        if not is_whole and instruct.hold != "stream":
+            raise BackendError(
+                f"{response.target} sent a GRIP response of more than {self._limits.hold_body} bytes (limits.hold_body)"
+            )
+        channels = tuple(replace(channel, name=route.prefix + channel.name) for channel in instruct.channels)
+        instruct = replace(instruct, channels=channels[: self._limits.channels_per_connection])
+        if len(channels) > self._limits.channels_per_connection:
+            log.warning(
+                "%s: a hold asks for %d channels; limits.channels_per_connection is %d",
+                route.id,
+                len(channels),
+                self._limits.channels_per_connection,
+            )
+        if instruct.hold is None:
+            client.respond(instruct.status, instruct.reason, instruct.fields, instruct.body)
+        elif instruct.hold == "response":
+            self._hold_response(client, route, asked, instruct)
+        else:
+            await self._hold_stream(client, route, instruct, None if is_whole else response)
+
+    def _hold_response(self, client: Client, route: Route, asked: Request, instruct: Instruct) -> None:
+        if not isinstance(asked.body, bytes) or len(asked.body) > self._limits.replay_body:
+            self._refuse(client, 400, "Request too large to accept GRIP instruct.\n")
+            return
+        is_kept = client.is_kept and client.is_alone
+        transport, received = client.take()
+        hold = ResponseHold(
+            self.holds, route, instruct, asked, transport, received, is_head=client.is_head, is_kept=is_kept
+        )
+        self._metrics.holds["response"] += 1
+        hold.begin()
+
+    async def _hold_stream(self, client: Client, route: Route, instruct: Instruct, rest: Response | None) -> None:
+        is_chunked = client.is_chunkable
+        is_kept = client.is_kept and client.is_alone and is_chunked
+        parts = [
+            wire.encode_status_line(instruct.status, instruct.reason),
+            wire.encode_fields(instruct.fields),
+            b"Transfer-Encoding: chunked\r\n" if is_chunked else b"",
+            b"" if is_kept else b"Connection: close\r\n",
+            b"\r\n",
+            wire.chunk(instruct.body) if is_chunked else instruct.body,
+        ]
+        if client.is_head:
+            client.respond(instruct.status, instruct.reason, instruct.fields, b"")
+            return
+        transport, received = client.take()
+        hold = StreamHold(self.holds, route, instruct, transport, received, is_chunked=is_chunked, is_kept=is_kept)
+        self._metrics.holds["stream"] += 1
+        hold.begin()
+        transport.write(b"".join(parts))
+
+    # WebSockets
+
+    async def _open_websocket(
+        self, request: web.BaseRequest, client: Client, route: Route, asked: Request
+    ) -> web.StreamResponse:
+        """Ask the backend whether it accepts a WebSocket, and hold it if so."""
+        fault = handshake_fault(request.method, request.raw_headers)
+        if fault is not None:
+            log.info("%s: refused a WebSocket: %s", client.peer, fault)
+            client.is_kept = False
+            self._refuse(client, 400, f"Not a valid WebSocket request: {fault}.\n")
+            return CLOSED
+        is_deflated = offers_deflate(request.raw_headers)
+        fields = tuple(field for field in asked.fields if _is_forwarded_with_events(field[0].lower()))
+        leg = OverHttp(
+            self._backend,
+            route,
+            asked.target,
+            (*fields, (b"Sec-WebSocket-Extensions", b"grip")),
+            Session(str(uuid.uuid4()), self._session_limits(route), random.random()),  # noqa: S311  # spreads retries
+        )
+        session = leg.session
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._limits.websocket_handshake_timeout
+        while True:
+            ask = session.next_request(loop.time())
+            if ask is None:
+                # The backend put its decision off (an empty answer with Keep-Alive-Interval).
+                wait = (session.deadline or end) - loop.time()
+                if loop.time() + wait >= end:
+                    self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
+                    return client.finish(self.holds.wheel, self._keepalive_timeout)
+                await asyncio.sleep(max(0.0, wait))
+                continue
+            commands = await leg.ask(ask)
+            for index, command in enumerate(commands):
+                if isinstance(command, Reject):
+                    client.respond(command.status, command.reason, command.fields, command.body)
+                    return client.finish(self.holds.wheel, self._keepalive_timeout)
+                if isinstance(command, Accept):
+                    key = request.headers["Sec-WebSocket-Key"].encode()
+                    head = encode_accept(key, command.fields, is_deflated=is_deflated)
+                    transport, received = client.take()
+                    hold = leg.hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
+                    self._metrics.holds["websocket"] += 1
+                    transport.write(head)
+                    leg.obey(commands[index + 1 :])
+                    if received:
+                        hold.data_received(received)
+                    leg.begin()
+                    return CLOSED
+
+    def _session_limits(self, route: Route) -> SessionLimits:
+        limits = self._session_limits_of.get(route.one_event)
+        if limits is None:
+            limits = self._session_limits_of[route.one_event] = SessionLimits(
+                message_size=self._limits.websocket_message,
+                buffered=self._limits.websocket_buffered,
+                one_event=route.one_event,
+            )
+        return limits
+
+    # When a hold ends
+
+    def on_end(self, hold: Held, outcome: Outcome) -> None:
+        """Act on what a hold ended with."""
+        if isinstance(outcome, Done):
+            self._metrics.disconnects[outcome.reason] += 1
+            if getattr(hold, "is_kept", False):
+                self.holds.settle(hold)
+        elif isinstance(outcome, Replay) and isinstance(hold, ResponseHold):
+            task = asyncio.get_running_loop().create_task(self._replay(hold, outcome))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _replay(self, hold: ResponseHold, outcome: Replay) -> None:
+        """Ask the backend the request of a hold again."""
+        client = Client(
+            self.connections,
+            None,
+            hold,
+            peer="",
+            is_head=hold.is_head,
+            is_chunkable=True,
+            is_kept=hold.is_kept,
+        )
+        last = tuple(
+            (b"Grip-Last", f"{channel}; last-id={last_id}".encode()) for channel, last_id in outcome.last_ids.items()
+        )
+        asked = replace(hold.request, fields=hold.request.fields + last)
+        try:
+            await self._exchange(client, hold.route, asked)
+            if not client.is_taken:
+                client.finish(self.holds.wheel, self._keepalive_timeout)
+        except ConnectionResetError:
+            pass
+        except Exception:
+            log.exception("a replay failed")
+            client.abort()
+
+    # Answers of the proxy's own
+
+    def _refuse(self, client: Client, status: int, text: str) -> None:
+        try:
+            client.respond(status, "", TEXT, text.encode())
+        except ConnectionResetError:
+            pass
+
+    def _explain(self, route: Route, reason: str) -> str:
+        """Return the body of an error: the reason only where the route is being debugged."""
+        return f"{reason}\n" if route.debug else "Error while proxying to origin.\n"
+
+
+# Of a client's handshake these do not go into the requests with events: the proxy has its own.
+_OF_THE_EVENTS = frozenset({b"accept", b"content-type", b"connection-id", b"sec-websocket-extensions"})
+
+
+def _is_forwarded_with_events(name: bytes) -> bool:
+    return name not in _OF_THE_EVENTS and not name.startswith((b"meta-", b"content-"))
+
+
+def _forwarded(fields: Fields) -> tuple[Fields, int | None]:
+    """Return a response's fields without those of the hop, and what Content-Length says."""
+    length: int | None = None
+    kept = []
+    named: frozenset[bytes] | None = None
+    for field in fields:
+        name = field[0].lower()
+        if name == b"content-length":
+            length = int(field[1])
+        elif name not in HOP_BY_HOP:
+            kept.append(field)
+        elif name == b"connection":
+            named = connection_options(fields)
+    if named and not named <= {b"close", b"keep-alive"}:
+        kept = [field for field in kept if field[0].lower() not in named]
+    return tuple(kept), length

@@ -1,0 +1,187 @@
+"""The house: builds every object, listens, and ends it all in good order."""
+
+import asyncio
+import gc
+import logging
+import os
+import secrets
+import signal
+import socket
+import ssl
+import time
+from typing import Any
+
+from aiohttp import web
+
+from gripproxy import __version__
+from gripproxy.auth import Publishers
+from gripproxy.backend import Backend
+from gripproxy.bus.local import LocalBus
+from gripproxy.config import Config, parse_address, warnings
+from gripproxy.control import KEEP_ALIVE_GRACE, Control
+from gripproxy.delivery import Delivery
+from gripproxy.hub import Hub
+from gripproxy.metrics import Metrics
+from gripproxy.proxy import Proxy
+from gripproxy.routes import Routes
+from gripproxy.transports.holds import Holds
+from gripproxy.transports.takeover import Connections
+from gripproxy.transports.wheel import Wheel
+
+log = logging.getLogger("gripproxy.server")
+
+# Bytes that the kernel holds for a client and has not sent: a stalled client can't pin more than this beside what is
+# in flight. The option is inherited by accepted connections, so it costs no call for each.
+NOTSENT_LOWAT = 131_072
+
+# Milliseconds after which a peer that acknowledges nothing is gone (Linux), whatever its application does.
+USER_TIMEOUT = 30_000
+
+# Descriptors beside clients: listeners, logs, backends.
+RESERVED_FILES = 256
+
+
+class Server:
+    """One process of gripproxy."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._servers: list[asyncio.Server] = []
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then end the holds and return.
+
+        Raises: ConfigError, OSError when an address can't be listened on.
+        """
+        config = self._config
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        raise_file_limit()
+
+        metrics = Metrics()
+        hub = Hub(loop, on_error=_log_fault)
+        wheel = Wheel(loop, on_tick=lambda tick: setattr(hub, "tick", tick), on_error=_log_fault)
+        routes = Routes(config, secrets.token_bytes(32))
+        backend = Backend(on_request=_counter(metrics))
+        proxy = Proxy(config, routes, backend, metrics)
+        connections = Connections(
+            proxy.handle,
+            handler_cancellation=True,
+            keepalive_timeout=config.server.keepalive_timeout,
+            tcp_keepalive=False,
+            access_log=None,
+            auto_decompress=False,
+            max_line_size=config.limits.request_header,
+            max_field_size=config.limits.request_header,
+        )
+        holds = Holds(
+            hub, wheel, connections, config.limits, metrics, config.server.keepalive_timeout, on_end=proxy.on_end
+        )
+        proxy.connections = connections
+        proxy.holds = holds
+        delivery = Delivery(hub)
+        bus = LocalBus(delivery.receive, metrics)
+        control = Control(config, Publishers(config), bus, metrics, lambda realm: None, time.time)
+        publishers = web.Server(
+            control.handle,
+            keepalive_timeout=config.control.keepalive_timeout + KEEP_ALIVE_GRACE,
+            access_log=None,
+        )
+        metrics.watch("channels", lambda: len(hub.channels))
+        metrics.watch("subscriptions", lambda: hub.subscriptions)
+        metrics.watch("passes", lambda: hub.passes)
+
+        for address in config.server.listen:
+            await self._listen(address, connections, tls=self._tls())
+        await self._listen(config.control.listen, publishers)
+        for text in warnings(config):
+            log.warning("%s", text)
+        log.info(
+            "gripproxy %s: clients on %s, control on %s, %s",
+            __version__,
+            ", ".join(config.server.listen),
+            config.control.listen,
+            type(loop).__module__.partition(".")[0],
+        )
+        # What was made up to here lives as long as the process; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        try:
+            await stop.wait()
+        finally:
+            log.info("stopping")
+            control.unready = "The proxy is stopping."
+            for server in self._servers:
+                server.close()
+            for hold in list(holds.open):
+                hold.end("shutdown")  # type: ignore[attr-defined]
+            connections.pre_shutdown()
+            await connections.shutdown(1.0)
+            await publishers.shutdown(1.0)
+            wheel.close()
+            await backend.close()
+
+    async def _listen(self, address: str, factory: Any, tls: ssl.SSLContext | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        parsed = parse_address(address)
+        backlog = self._config.server.backlog
+        if parsed.path:
+            self._servers.append(await loop.create_unix_server(factory, parsed.path, backlog=backlog, ssl=tls))
+            return
+        server = await loop.create_server(factory, parsed.host or None, parsed.port, backlog=backlog, ssl=tls)
+        for listener in server.sockets:
+            tune(listener)
+        self._servers.append(server)
+
+    def _tls(self) -> ssl.SSLContext | None:
+        server = self._config.server
+        if not server.certificate:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(server.certificate, server.certificate_key or None)
+        return context
+
+
+def tune(listener: Any) -> None:
+    """Set the options that accepted connections inherit from their listener."""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        options.append((socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT))
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT))
+    descriptor = socket.socket(fileno=os.dup(listener.fileno()))
+    try:
+        for level, option, value in options:
+            descriptor.setsockopt(level, option, value)
+    finally:
+        descriptor.close()
+
+
+def raise_file_limit() -> None:
+    """Let the process open as many files as the system allows it."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):  # macOS refuses "infinity"
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 10_240), hard))
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 4 * RESERVED_FILES:
+        log.warning("only %d files may be open, so as few clients can be held", soft)
+
+
+def _counter(metrics: Metrics) -> Any:
+    def count(result: str, seconds: float) -> None:
+        metrics.backend_requests[result] += 1
+        metrics.backend_seconds.observe(seconds)
+
+    return count
+
+
+def _log_fault(subject: object, error: Exception) -> None:
+    log.error("a fault with %s", type(subject).__name__, exc_info=error)

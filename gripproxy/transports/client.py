@@ -1,0 +1,155 @@
+"""A client's connection as the door sees it while it answers one request.
+
+The same whether aiohttp serves the connection or a hold has taken it over: bytes are written to the transport, a body
+that streams waits for the client, and the connection is kept, closed, or taken for a hold.
+"""
+
+import asyncio
+
+from aiohttp import web
+
+from gripproxy.grip import wire
+from gripproxy.grip.fields import Fields
+from gripproxy.transports.takeover import CLOSED, FLOW_HIGH, KEPT, ClientConnection, Connections, Held, Idle, Sent
+from gripproxy.transports.wheel import Wheel
+
+
+class Client:
+    """One request's way back to the client.
+
+    ``is_head``: the request's method is HEAD. ``is_chunkable``: HTTP/1.1 or later. ``is_kept``: the connection can
+    serve another request after this one.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_held",
+        "_server",
+        "has_begun",
+        "is_alone",
+        "is_chunkable",
+        "is_head",
+        "is_kept",
+        "is_taken",
+        "peer",
+    )
+
+    def __init__(
+        self,
+        server: Connections,
+        connection: ClientConnection | None,
+        held: Held | None,
+        *,
+        peer: str,
+        is_head: bool,
+        is_chunkable: bool,
+        is_kept: bool,
+    ) -> None:
+        self._server = server
+        self._connection = connection
+        self._held = held
+        self.peer = peer
+        self.is_head = is_head
+        self.is_chunkable = is_chunkable
+        self.is_kept = is_kept
+        # Whether any byte of the response is out, after which no other status can be sent.
+        self.has_begun = False
+        # Whether nothing came behind the request, so that the connection can be given back after a hold.
+        self.is_alone = connection is None or connection.is_alone
+        self.is_taken = False
+
+    @property
+    def server(self) -> Connections:
+        return self._server
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection's transport.
+
+        Raises: ConnectionResetError when the client has left.
+        """
+        owner = self._connection if self._connection is not None else self._held
+        transport = owner.transport if isinstance(owner, ClientConnection) else owner and owner.connection
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client left")
+        return transport
+
+    def write(self, data: bytes) -> None:
+        """Write bytes of the response.
+
+        Raises: ConnectionResetError when the client has left.
+        """
+        self.has_begun = True
+        self.transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the client has taken what was written.
+
+        Raises: ConnectionResetError when the client leaves.
+        """
+        if self._held is not None:
+            await self._held.drain()
+        elif self.transport.get_write_buffer_size() > FLOW_HIGH:
+            assert self._connection is not None
+            await self._connection._drain_helper()
+
+    def write_continue(self) -> None:
+        """Tell a client that expects it that its body is wanted (RFC 9110 10.1.1)."""
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def respond(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
+        """Write a whole response."""
+        self.write(wire.encode_response(status, reason, fields, body, head_only=self.is_head, is_last=not self.is_kept))
+
+    def abort(self) -> None:
+        """Cut the connection: the response can't be completed, and the client has to learn that."""
+        self.is_kept = False
+        try:
+            self.transport.abort()
+        except ConnectionResetError:
+            pass
+
+    def finish(self, wheel: Wheel, keepalive_timeout: float) -> Sent:
+        """End the exchange: keep the connection for the next request, or close it."""
+        if self._held is None:
+            return KEPT if self.is_kept else CLOSED
+        held, connection = self._held, self._held.connection
+        if connection is not None and not connection.is_closing():
+            if not self.is_kept:
+                connection.close()
+            elif held.has_received:
+                held.give_back()
+            else:
+                Idle(self._server, connection, wheel, keepalive_timeout)
+        return CLOSED
+
+    def take(self) -> tuple[asyncio.Transport, bytes]:
+        """Take the connection for a hold; return its transport and what the client sent behind its request.
+
+        Raises: ConnectionResetError when the client has left.
+        """
+        self.is_taken = True
+        if self._connection is not None:
+            received = self._connection.tail
+            transport = self._connection.detach()
+            self._connection = None
+            return transport, received
+        transport = self.transport
+        assert self._held is not None
+        return transport, self._held.take_received()
+
+
+def client_of(request: web.BaseRequest, server: Connections) -> Client:
+    """Return the client of a request that aiohttp serves."""
+    connection = request.protocol
+    assert isinstance(connection, ClientConnection)
+    peer = connection.peername
+    return Client(
+        server,
+        connection,
+        None,
+        peer=peer[0] if isinstance(peer, tuple) else "unix",
+        is_head=request.method == "HEAD",
+        is_chunkable=request.version >= (1, 1),
+        is_kept=request.keep_alive,
+    )

@@ -1,0 +1,82 @@
+"""What all holds of a process share: the hub, the timers, the limits, and who is told when one ends."""
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gripproxy.config import Limits
+from gripproxy.grip.instruct import KeepAlive
+from gripproxy.hub import Hub
+from gripproxy.metrics import Metrics
+from gripproxy.transports import Outcome
+from gripproxy.transports.takeover import Connections, Held, Idle
+from gripproxy.transports.wheel import Wheel
+
+log = logging.getLogger("gripproxy.hold")
+
+# How much earlier than asked a keep-alive may be sent, as a share of its timeout: connections that were opened
+# together drift apart instead of being written to in one tick. Pushpin: up to one second.
+SPREAD = 0.1
+
+# Different keep-alives remembered, so that connections share one object; backends use a handful.
+KEEP_ALIVES_MAX = 1024
+
+
+@dataclass(slots=True)
+class Holds:
+    """The surroundings of every hold.
+
+    ``on_end(hold, outcome)`` is called once for each hold that ends, after it has unsubscribed.
+    """
+
+    hub: Hub
+    wheel: Wheel
+    server: Connections
+    limits: Limits
+    metrics: Metrics
+    keepalive_timeout: float
+    on_end: Callable[[Held, Outcome], None]
+    # Open holds, for the drain at shutdown: a set in the order of their beginning.
+    open: dict[Held, None] = field(default_factory=dict)
+    _keep_alives: dict[KeepAlive, KeepAlive] = field(default_factory=dict)
+
+    def share(self, keep_alive: KeepAlive | None) -> KeepAlive | None:
+        """Return the one object for equal keep-alives."""
+        if keep_alive is None:
+            return None
+        if len(self._keep_alives) >= KEEP_ALIVES_MAX:
+            self._keep_alives.clear()
+        return self._keep_alives.setdefault(keep_alive, keep_alive)
+
+    @staticmethod
+    def spread(seconds: float) -> float:
+        """Return a time a little shorter than ``seconds``."""
+        return seconds * (1 - SPREAD * random.random())  # noqa: S311  # nothing depends on its being hard to guess
+
+    def settle(self, held: Held) -> None:
+        """Leave a connection to its next request: aiohttp gets it back with the client's next bytes, now or later."""
+        connection = held.connection
+        if connection is None or connection.is_closing():
+            return
+        if held.has_received:
+            held.give_back()
+        else:
+            Idle(self.server, connection, self.wheel, self.keepalive_timeout)
+
+    def cut(self, held: Any, kind: str) -> None:
+        """Log and count a client that was cut because it holds too many unsent bytes."""
+        connection = held.connection
+        peer = connection.get_extra_info("peername") if connection is not None else None
+        size = connection.get_write_buffer_size() if connection is not None else 0
+        self.metrics.disconnects["slow"] += 1
+        log.warning(
+            "cut a slow client: %s %s, channels %s, route %s, %d bytes unsent (limits.unsent is %d)",
+            kind,
+            f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix",
+            ", ".join(held.channels[:5]),
+            held.route.id,
+            size,
+            self.limits.unsent,
+        )

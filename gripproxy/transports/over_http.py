@@ -1,0 +1,175 @@
+"""WebSocket-over-HTTP: the short loop around `grip.websocket.Session`.
+
+The session says what to POST and what to do; nothing waits while it has nothing to say, so an idle client costs no
+task. A batch's answer is worked off in one turn of the loop.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from gripproxy.backend import Backend, Request
+from gripproxy.errors import BackendError
+from gripproxy.grip.commands import Accept, BadControl, Close, Command, Control, Disconnect, Reject, Send
+from gripproxy.grip.commands import Request as SessionRequest
+from gripproxy.grip.events import Event
+from gripproxy.grip.fields import Fields
+from gripproxy.grip.websocket import Session
+from gripproxy.routes import Route
+from gripproxy.transports.websocket import WebSocketHold
+
+log = logging.getLogger("gripproxy.websocket")
+
+# Bytes in one response of events; Pushpin's limit is 1,000,000.
+RESPONSE_MAX = 1_048_576
+
+# Bytes that the client has not taken, above which the backend is not asked for more; Pushpin's.
+UNSENT_MAX = 200_000
+
+# Seconds until a client that has not taken enough is looked at again.
+UNSENT_WAIT = 0.2
+
+
+class OverHttp:
+    """The requests of one client's WebSocket."""
+
+    __slots__ = ("_backend", "_fields", "_route", "_target", "_task", "hold", "session")
+
+    def __init__(self, backend: Backend, route: Route, target: bytes, fields: Fields, session: Session) -> None:
+        """``fields`` are those of the client's handshake, which are sent with every request."""
+        self._backend = backend
+        self._route = route
+        self._target = target
+        self._fields = pack(fields)
+        self._task: asyncio.Task[None] | None = None
+        self.session = session
+        self.hold: WebSocketHold | None = None
+
+    async def ask(self, request: SessionRequest) -> list[Command]:
+        """POST one request; return what its answer wants done."""
+        now = asyncio.get_running_loop().time
+        asked = Request("POST", self._target, unpack(self._fields) + request.fields, request.body)
+        try:
+            response = await self._backend.fetch(self._route, asked)
+            try:
+                body, is_whole = await response.read(RESPONSE_MAX)
+            finally:
+                response.close()
+            if not is_whole:
+                raise BackendError(f"{response.target} sent more than {RESPONSE_MAX} bytes of events")
+        except BackendError as error:
+            log.warning("%s: WebSocket-over-HTTP: %s", self._route.id, error)
+            return self.session.receive_failure("backend unavailable", error.is_repeatable, now())
+        return self.session.receive_response(response.status, response.reason, response.fields, body, now())
+
+    def begin(self) -> None:
+        """Go on after the handshake: messages may wait already, and so may a keep-alive."""
+        self._proceed()
+
+    # The side of the client
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits for the backend as may."""
+        return self.session.is_full
+
+    def receive(self, event: Event) -> None:
+        """Take what the client sent, and POST it when nothing is under way."""
+        self.session.receive(event)
+        self._proceed()
+
+    def refresh(self) -> None:
+        """Ask the backend whether it has something to say."""
+        self.session.refresh()
+        self._proceed()
+
+    def on_due(self) -> float | None:
+        """Go on where the session wanted to wait; its next time is set by what follows."""
+        self._proceed()
+        return self.session.deadline
+
+    def _proceed(self) -> None:
+        if self._task is not None:
+            return
+        loop = asyncio.get_running_loop()
+        hold = self.hold
+        if hold is not None and hold.unsent > UNSENT_MAX:
+            hold.wake_at(loop.time() + UNSENT_WAIT)
+            return
+        request = self.session.next_request(loop.time())
+        if request is not None:
+            self._task = loop.create_task(self._converse(request))
+        elif hold is not None:
+            hold.wake_at(self.session.deadline)
+
+    async def _converse(self, request: SessionRequest) -> None:
+        try:
+            was_full = self.session.is_full
+            commands = await self.ask(request)
+            self.obey(commands)
+            if was_full and not self.session.is_full and self.hold is not None:
+                self.hold.resume()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("%s: a fault in a WebSocket conversation", self._route.id)
+            if self.hold is not None:
+                self.hold.cut("a fault of the proxy")
+        finally:
+            self._task = None
+        if not self.session.is_closed:
+            self._proceed()
+
+    def obey(self, commands: list[Command]) -> None:
+        """Do what the session wants done to the client, in order."""
+        hold = self.hold
+        if hold is None:
+            return
+        for command in commands:
+            _COMMANDS[type(command)](hold, command)
+
+
+def pack(fields: Fields) -> bytes:
+    """Return fields as one value: a tuple of pairs of small objects is five times as large."""
+    return b"\n".join([part for field in fields for part in field])
+
+
+def unpack(packed: bytes) -> Fields:
+    """Return what `pack` was given."""
+    parts = packed.split(b"\n") if packed else []
+    return tuple(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _send(hold: WebSocketHold, command: Send) -> None:
+    hold.send(command.type, command.content)
+
+
+def _control(hold: WebSocketHold, command: Control) -> None:
+    hold.obey(command.message)
+
+
+def _close(hold: WebSocketHold, command: Close) -> None:
+    hold.close(command.code, command.reason)
+
+
+def _disconnect(hold: WebSocketHold, command: Disconnect) -> None:
+    hold.cut(command.reason)
+
+
+def _bad_control(hold: WebSocketHold, command: BadControl) -> None:
+    log.debug("%s: ignored from the backend: %s", hold.route.id, command.reason)
+
+
+def _nothing(hold: WebSocketHold, command: Command) -> None:
+    """Accept and Reject are for the handshake, which is over."""
+
+
+_COMMANDS: dict[type, Callable[[WebSocketHold, Command], None]] = {
+    Send: _send,  # type: ignore[dict-item]  # the key says which
+    Control: _control,  # type: ignore[dict-item]
+    Close: _close,  # type: ignore[dict-item]
+    Disconnect: _disconnect,  # type: ignore[dict-item]
+    BadControl: _bad_control,  # type: ignore[dict-item]
+    Accept: _nothing,
+    Reject: _nothing,
+}

@@ -1,0 +1,119 @@
+"""The stream hold: a response whose body goes on with what is published (HTTP streaming, Server-Sent Events).
+
+The head and the initial body are out before the hold begins; the subscriptions are made first, in the same turn of the
+loop. From then on the hub writes published content straight to the transport. The hold itself acts only when its timer
+is due, when an item asks for something else than to be sent, or when the client leaves.
+"""
+
+import asyncio
+
+from gripproxy.grip import wire
+from gripproxy.grip.instruct import Instruct, KeepAlive
+from gripproxy.grip.item import Item
+from gripproxy.hub import GONE
+from gripproxy.routes import Route
+from gripproxy.transports import Done, Outcome
+from gripproxy.transports.holds import Holds
+from gripproxy.transports.takeover import Held
+from gripproxy.transports.wheel import TICK
+
+
+class StreamHold(Held):
+    """A client that is being streamed to."""
+
+    __slots__ = ("channels", "framing", "holds", "is_kept", "keep_alive", "route", "written_at")
+
+    def __init__(
+        self,
+        holds: Holds,
+        route: Route,
+        instruct: Instruct,
+        connection: asyncio.Transport,
+        received: bytes,
+        *,
+        is_chunked: bool,
+        is_kept: bool,
+    ) -> None:
+        super().__init__(holds.server, connection, received)
+        self.holds = holds
+        self.route = route
+        self.framing = wire.CHUNK if is_chunked else wire.PLAIN
+        self.is_kept = is_kept and is_chunked
+        self.keep_alive: KeepAlive | None = holds.share(instruct.keep_alive)
+        self.channels = tuple(channel.name for channel in instruct.channels)
+        # The tick of the latest keep-alive; what the hub writes is known by the group's own.
+        self.written_at = holds.hub.tick
+
+    def begin(self) -> None:
+        """Subscribe, and set the timer. The caller writes the head in the same turn."""
+        holds, connection = self.holds, self.connection
+        assert connection is not None
+        connection.set_write_buffer_limits(high=holds.limits.unsent)
+        for channel in self.channels:
+            holds.hub.subscribe(self, self.route.realm, channel, self.framing)
+        if self.keep_alive is not None:
+            holds.wheel.set(self, holds.spread(self.keep_alive.timeout))
+        holds.open[self] = None
+
+    def receive(self, channel: str, item: Item) -> None:
+        """Act on an item that is not simply sent: close the stream."""
+        if self.transport is not GONE and item.stream is not None and item.stream.action == "close":
+            self.end("closed")
+
+    def on_due(self) -> None:
+        """Send the keep-alive, unless something else was sent since."""
+        keep_alive, holds = self.keep_alive, self.holds
+        if keep_alive is None or self.transport.is_closing():
+            return
+        if keep_alive.mode == "idle":
+            hub, realm = holds.hub, self.route.realm
+            latest = max([hub.passed_at(realm, channel, self.framing) for channel in self.channels], default=0)
+            if latest > self.written_at:
+                self.written_at = latest
+                waited = (hub.tick - latest) * TICK
+                if waited < keep_alive.timeout * 0.9:
+                    holds.wheel.set(self, holds.spread(keep_alive.timeout - waited))
+                    return
+        content = keep_alive.content
+        self.transport.write(wire.chunk(content) if self.framing == wire.CHUNK else content)
+        self.written_at = holds.hub.tick
+        holds.wheel.set(self, holds.spread(keep_alive.timeout))
+
+    def end(self, reason: str) -> None:
+        """End the body, and with it the hold; the connection goes on where HTTP allows it."""
+        connection = self.connection
+        self.leave()
+        if connection is not None and not connection.is_closing():
+            if self.framing == wire.CHUNK:
+                connection.write(wire.LAST_CHUNK)
+            if not self.is_kept:
+                connection.close()
+        self._tell(Done(reason))
+
+    def leave(self) -> None:
+        """Unsubscribe and drop the timer; nothing is written from now on."""
+        holds = self.holds
+        self.transport = GONE
+        holds.wheel.drop(self)
+        for channel in self.channels:
+            holds.hub.unsubscribe(self, self.route.realm, channel, self.framing)
+        holds.open.pop(self, None)
+
+    def on_lost(self) -> None:
+        """The client left: unsubscribe."""
+        if self in self.holds.open:
+            self.leave()
+            self._tell(Done("left"))
+
+    def on_overflow(self) -> None:
+        """Cut the client without ending the body, so that it can tell."""
+        connection = self.connection
+        if self.transport is GONE or connection is None:
+            return
+        self.holds.cut(self, "stream")
+        self.leave()
+        connection.abort()
+        self._tell(Done("slow"))
+
+    def _tell(self, outcome: Outcome) -> None:
+        self.holds.on_end(self, outcome)

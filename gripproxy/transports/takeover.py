@@ -1,0 +1,257 @@
+"""Takes a client's connection over from aiohttp for the time of a hold, and gives it back.
+
+aiohttp spends some 14 KiB on a connection whose handler waits: request, response, parser, task. A held connection
+needs none of that, so its transport gets a small protocol of its own (`Held`, about 1 KiB with the transport), and
+aiohttp's `RequestHandler` is detached and freed. When the hold is over and the client sends another request, a fresh
+`RequestHandler` is made and gets the transport and those bytes, as if the connection had just been accepted.
+
+These are public names of aiohttp (`web.Server`, `web.RequestHandler`, `connection_made`, `connection_lost`,
+`data_received`), but not their documented use: the whole of it is in this file, and
+`tests/unit/transports/test_takeover.py` fails loudly when a new aiohttp behaves differently.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod
+
+from gripproxy.hub import GONE, Transport
+
+log = logging.getLogger("gripproxy.client")
+
+# Bytes that a client may send while it is held, kept for the next request; beyond this its socket is not read.
+RECEIVED_MAX = 65_536
+
+# The buffer mark at which a body that is streamed to a client waits for it (asyncio's own default).
+FLOW_HIGH = 65_536
+
+
+class Sent(web.StreamResponse):
+    """What a handler returns to aiohttp when it has written the response to the transport itself."""
+
+    def __init__(self, keep_alive: bool) -> None:
+        super().__init__()
+        self._is_kept = keep_alive
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return self._is_kept
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Do nothing: the head is out."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: the body is out."""
+
+
+KEPT = Sent(keep_alive=True)
+CLOSED = Sent(keep_alive=False)
+
+
+class Connections(web.Server):
+    """An aiohttp server whose connections can be taken over."""
+
+    def __call__(self) -> "ClientConnection":
+        return ClientConnection(self, loop=self._loop, **self._kwargs)
+
+    def give(self, transport: asyncio.Transport, received: bytes) -> None:
+        """Have aiohttp serve a connection (again), beginning with the bytes that the client sent meanwhile."""
+        connection = self()
+        transport.set_write_buffer_limits()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.data_received(received)
+
+
+class ClientConnection(web.RequestHandler):  # type: ignore[misc]  # aiohttp does not say that it may be subclassed
+    """aiohttp's side of a client's connection."""
+
+    __slots__ = ("_latest",)
+
+    def __init__(self, manager: web.Server, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._latest = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Keep the latest bytes, which tell whether another request came behind the one that is held."""
+        self._latest = data
+        super().data_received(data)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing came behind the request that is being handled.
+
+        What came behind sits in aiohttp's queue or half-read in its parser, where it would be lost by a takeover. A
+        request without a body ends with an empty line; whatever ends otherwise has something behind it, or a body.
+        """
+        return not self._messages and self._latest.endswith(b"\r\n\r\n")
+
+    @property
+    def tail(self) -> bytes:
+        """The bytes behind a request to upgrade, which aiohttp does not parse."""
+        return bytes(self._message_tail)
+
+    def detach(self) -> asyncio.Transport:
+        """Let go of the connection without closing it, and free everything that aiohttp kept for it."""
+        transport = self.transport
+        if transport is None:
+            raise ConnectionResetError("the client left")
+        if self._buffer_paused or self._reading_paused:
+            transport.resume_reading()
+        self.transport = None
+        # The task is running this very code and ends by itself; without this, aiohttp would cancel it.
+        self._task_handler = None
+        self.connection_lost(None)
+        self._latest = b""
+        return transport
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that could not be parsed (400), or a fault of ours (500), with one line in the log."""
+        self.keep_alive(False)
+        if status < 500:
+            kind = "not HTTP" if isinstance(exc, BadHttpMethod) else str(message or exc).partition("\n")[0]
+            log.info("%s: refused a malformed request: %s", request.remote, kind[:200])
+            text = "Malformed request.\n"
+        else:
+            log.error("%s: a fault of the proxy", request.remote, exc_info=exc)
+            text = "Internal error.\n"
+        if request.writer.output_size > 0 or self.transport is None:
+            raise ConnectionResetError("the response is out already")
+        response = web.Response(status=status, text=text)
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Log what escaped aiohttp's own handling."""
+        log.error(*args, **kwargs)
+
+
+class Held:
+    """The protocol of a client's connection while it is held, and after, until the client sends its next request.
+
+    Subclasses say what a hold does with items and timers. All of them obey: `transport` is GONE once nothing may be
+    written any more; `due` belongs to the wheel.
+    """
+
+    __slots__ = ("_drain", "_received", "connection", "due", "server", "transport")
+
+    def __init__(self, server: Connections, connection: asyncio.Transport, received: bytes = b"") -> None:
+        self.server = server
+        self.connection: asyncio.Transport | None = connection
+        self.transport: Transport = connection
+        self.due = 0
+        self._received = received
+        self._drain: asyncio.Future[None] | None = None
+        connection.set_protocol(self)  # type: ignore[arg-type]  # a protocol by its methods
+
+    # The protocol's side, called by the transport
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what the client sends; it is its next request."""
+        self._received += data
+        if len(self._received) > RECEIVED_MAX and self.connection is not None:
+            self.connection.pause_reading()
+
+    def eof_received(self) -> None:
+        """Close: a client that shuts its side down is not waiting any more."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Note that the client is gone."""
+        self.transport = GONE
+        self.connection = None
+        if self._drain is not None and not self._drain.done():
+            self._drain.set_exception(ConnectionResetError("the client left"))
+        self.on_lost()
+
+    def pause_writing(self) -> None:
+        """The client holds more unsent bytes than the mark of the moment."""
+        if self._drain is None:
+            self.on_overflow()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        if self._drain is not None and not self._drain.done():
+            self._drain.set_result(None)
+
+    # For the holds
+
+    def on_lost(self) -> None:
+        """Undo what the hold did: the client is gone."""
+
+    def on_overflow(self) -> None:
+        """Cut the client: it has more unsent bytes than the limit."""
+
+    async def drain(self) -> None:
+        """Wait until the client has taken what was written, when it is more than FLOW_HIGH.
+
+        Raises: ConnectionResetError when the client leaves.
+        """
+        connection = self.connection
+        if connection is None:
+            raise ConnectionResetError("the client left")
+        if connection.get_write_buffer_size() <= FLOW_HIGH:
+            return
+        self._drain = asyncio.get_running_loop().create_future()
+        try:
+            connection.set_write_buffer_limits(high=FLOW_HIGH)
+            if connection.get_write_buffer_size() > FLOW_HIGH // 4:
+                await self._drain
+        finally:
+            self._drain = None
+
+    @property
+    def has_received(self) -> bool:
+        """Whether the client has sent something behind the request that is held."""
+        return bool(self._received)
+
+    def take_received(self) -> bytes:
+        """Return what the client has sent meanwhile, and forget it."""
+        received, self._received = self._received, b""
+        return received
+
+    def give_back(self) -> None:
+        """Let aiohttp serve the connection's next request."""
+        connection, self.connection, self.transport = self.connection, None, GONE
+        received, self._received = self._received, b""
+        if connection is None or connection.is_closing():
+            return
+        if len(received) > RECEIVED_MAX:
+            connection.resume_reading()
+        self.server.give(connection, received)
+
+
+class Idle(Held):
+    """A connection between two requests: given back to aiohttp with the first bytes that the client sends.
+
+    Most clients never send another request after a hold, so nothing of aiohttp is made before.
+    """
+
+    __slots__ = ("_wheel",)
+
+    def __init__(self, server: Connections, connection: asyncio.Transport, wheel: Any, seconds: float) -> None:
+        self._wheel = wheel
+        super().__init__(server, connection)
+        wheel.set(self, seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Give the connection back."""
+        self._wheel.drop(self)
+        self._received = data
+        self.give_back()
+
+    def on_due(self) -> None:
+        """Close the connection: the client has sent nothing for the keep-alive time."""
+        if self.connection is not None:
+            self.connection.close()
+
+    def on_lost(self) -> None:
+        """Drop the timer."""
+        self._wheel.drop(self)

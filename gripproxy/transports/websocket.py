@@ -1,0 +1,492 @@
+"""A WebSocket client: its frames, subscriptions, keep-alive and closing handshake.
+
+Who is on the other side is the business of a **leg**: `over_http.OverHttp` (requests to a backend) or
+`passthrough.Passthrough` (a WebSocket of the backend's own). The leg is given what the client sends and calls `send`,
+`obey`, `close` and `cut` here; published messages come from the hub straight to the transport.
+
+Invariant: once a Close frame is out nothing else is written, and the connection is over within CLOSE_LINGER seconds.
+"""
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from gripproxy.grip import events as ev
+from gripproxy.grip import wire
+from gripproxy.grip.events import Event
+from gripproxy.grip.fields import Fields
+from gripproxy.grip.item import Item, WsMessage
+from gripproxy.hub import GONE
+from gripproxy.routes import Route
+from gripproxy.transports import Done
+from gripproxy.transports.frames import DEFLATE_ANSWER, FrameError, Frames, ends_whole
+from gripproxy.transports.holds import Holds
+from gripproxy.transports.takeover import Held
+from gripproxy.transports.wheel import TICK
+
+log = logging.getLogger("gripproxy.websocket")
+
+# Seconds that a client has to answer a Close frame, and a backend to answer a client's.
+CLOSE_LINGER = 5.0
+
+_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class Leg(Protocol):
+    """The other side of a client's WebSocket."""
+
+    def receive(self, event: Event) -> None:
+        """Take what the client sent; DISCONNECT when it is lost."""
+
+    def refresh(self) -> None:
+        """Ask the backend whether it has something to say."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client should not be read for now."""
+
+    def on_due(self) -> float | None:
+        """Do what is due; return the time (of the loop) at which to be called again, or None."""
+
+
+class Timers:
+    """What a client waits for, made only for those that wait: times of the loop, 0.0 for none."""
+
+    __slots__ = ("close_at", "delayed", "delayed_at", "keep_alive", "keep_alive_at", "leg_at", "pings")
+
+    def __init__(self) -> None:
+        self.keep_alive: ev.SetKeepAlive | None = None
+        self.keep_alive_at = 0.0
+        self.delayed = b""
+        self.delayed_at = 0.0
+        self.leg_at = 0.0
+        self.close_at = 0.0
+        # Keep-alive pings of ours whose pongs are not for the backend
+        self.pings = 0
+
+    def next(self) -> float:
+        """Return the earliest time, 0.0 for none."""
+        times = [at for at in (self.keep_alive_at, self.delayed_at, self.leg_at, self.close_at) if at]
+        return min(times, default=0.0)
+
+
+class WebSocketHold(Held):
+    """A WebSocket client."""
+
+    __slots__ = (
+        "_channels",
+        "_close_code",
+        "_frames",
+        "_meta",
+        "_timers",
+        "framing",
+        "has_closed",
+        "holds",
+        "is_client_closing",
+        "is_detached",
+        "leg",
+        "route",
+        "written_at",
+    )
+
+    def __init__(
+        self, holds: Holds, route: Route, leg: Leg, connection: asyncio.Transport, *, is_deflated: bool
+    ) -> None:
+        super().__init__(holds.server, connection)
+        self.holds = holds
+        self.route = route
+        self.leg = leg
+        self.framing = wire.DEFLATED if is_deflated else wire.FRAME
+        self.has_closed = False  # our Close frame is out
+        self.is_client_closing = False  # the client's Close frame is in
+        self.is_detached = False
+        self.written_at = holds.hub.tick
+        self._close_code: int | None = None
+        self._channels: tuple[str, ...] = ()
+        self._meta: dict[str, str] | None = None
+        self._frames: Frames | None = None
+        self._timers: Timers | None = None
+        connection.set_write_buffer_limits(high=holds.limits.unsent)
+        holds.open[self] = None
+        for channel in route.subscribe:
+            self.subscribe(channel)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels, with the route's prefix."""
+        return self._channels
+
+    # From the client
+
+    def data_received(self, data: bytes) -> None:
+        """Read frames; whole messages go to the leg."""
+        frames = self._frames
+        is_fresh = frames is None
+        if frames is None:
+            frames = self._frames = Frames(
+                self.holds.limits.websocket_message, is_deflated=self.framing == wire.DEFLATED
+            )
+        try:
+            events = frames.feed(data)
+        except FrameError as error:
+            log.info("%s: closed a client with %d: %s", self.route.id, error.code, error.reason)
+            self.holds.metrics.disconnects["protocol"] += 1
+            self._frames = None
+            self._lose_leg()
+            self.close(error.code, error.reason)
+            return
+        if is_fresh and frames.is_between and ends_whole(data):
+            self._frames = None
+        for event in events:
+            self._receive(event)
+        if self.leg.is_full and self.connection is not None:
+            self.connection.pause_reading()
+
+    def _receive(self, event: Event) -> None:
+        if event.type == "CLOSE":
+            self._receive_close(event)
+        elif self.is_client_closing or self.is_detached:
+            return
+        elif event.type == "PING":
+            self._write(wire.frame(wire.PONG, event.content))
+            if self.route.pings == "forward":
+                self.leg.receive(event)
+        elif event.type == "PONG" and self._timers is not None and self._timers.pings:
+            self._timers.pings -= 1
+        else:
+            self.leg.receive(event)
+
+    def _receive_close(self, event: Event) -> None:
+        if self.is_client_closing:
+            return
+        self.is_client_closing = True
+        code, reason = ev.parse_close(event.content)
+        self._close_code = code
+        if self.has_closed:
+            self.leg.receive(event)
+            self._close_transport()
+        elif self.is_detached:
+            self.close(code, reason)
+        else:
+            self._at("close_at", CLOSE_LINGER)
+            self.leg.receive(event)
+
+    def on_lost(self) -> None:
+        """The client's connection is gone."""
+        if self in self.holds.open:
+            self._leave()
+            if not (self.has_closed and self.is_client_closing):
+                self._lose_leg()
+            self.holds.on_end(self, Done("left" if not self.has_closed else "closed"))
+
+    def on_overflow(self) -> None:
+        """Cut a client that does not read, with a Close frame behind what it has not read yet."""
+        if self.transport is GONE:
+            return
+        self.holds.cut(self, "websocket")
+        self._lose_leg()
+        self.close(1013, "too slow")
+
+    def _lose_leg(self) -> None:
+        if not self.is_detached:
+            self.leg.receive(Event("DISCONNECT"))
+
+    # From the hub
+
+    def receive(self, channel: str, item: Item) -> None:
+        """Act on a published item that is not simply sent."""
+        message = item.message
+        if message is None or self.transport is GONE:
+            return
+        _ACTIONS[message.action](self, message)
+
+    def _publish_send(self, message: WsMessage) -> None:
+        self.send(message.type, message.content)
+
+    def _publish_close(self, message: WsMessage) -> None:
+        self.leg.receive(Event("CLOSE"))
+        self.close(message.code if message.code is not None else 1000, message.reason)
+
+    def _publish_refresh(self, message: WsMessage) -> None:
+        self.leg.refresh()
+
+    def _publish_hint(self, message: WsMessage) -> None:
+        """Nothing: a WebSocket has no state that the backend could be asked for again."""
+
+    # From the leg
+
+    def send(self, kind: str, content: bytes) -> None:
+        """Send one message."""
+        opcode = wire.OPCODES[kind]
+        encode = wire.deflated_frame if self.framing == wire.DEFLATED else wire.frame
+        self._write(encode(opcode, content))
+
+    def obey(self, message: ev.Control) -> None:
+        """Do what a control message says."""
+        _CONTROLS[type(message)](self, message)
+
+    def close(self, code: int | None, reason: str = "") -> None:
+        """Send a Close frame, and let the connection end with the closing handshake."""
+        if self.has_closed or self.connection is None:
+            return
+        if code is None:
+            code = self._close_code if self._close_code is not None else 1000
+        if not self.connection.is_closing():
+            self.connection.write(wire.close_frame(code, reason))
+        self.has_closed = True
+        self._unsubscribe_all()
+        self.transport = GONE
+        if self.is_client_closing:
+            self._close_transport()
+        else:
+            self._at("close_at", CLOSE_LINGER)
+
+    def cut(self, reason: str) -> None:
+        """Cut the connection without a Close frame; a client that is waiting for ours gets it all the same."""
+        if self.is_client_closing and not self.has_closed:
+            self.close(self._close_code)
+            return
+        log.info("%s: disconnected a client: %s", self.route.id, reason)
+        if self.connection is not None:
+            self.connection.abort()
+
+    def end(self, reason: str) -> None:
+        """Close: the proxy is going away (RFC 6455 7.4.1)."""
+        self._lose_leg()
+        self.close(1001, reason)
+
+    def resume(self) -> None:
+        """Read the client again."""
+        if self.connection is not None and not self.connection.is_closing():
+            self.connection.resume_reading()
+
+    def wake_at(self, at: float | None) -> None:
+        """Have the leg's `on_due` called at a time of the loop; None: not at all."""
+        if at is None:
+            if self._timers is not None and self._timers.leg_at:
+                self._timers.leg_at = 0.0
+                self._arm()
+        else:
+            self._need_timers().leg_at = at
+            self._arm()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the client has not taken yet."""
+        return self.connection.get_write_buffer_size() if self.connection is not None else 0
+
+    # Control messages
+
+    def subscribe(self, channel: str, filters: tuple[str, ...] = ()) -> None:
+        """Subscribe to a channel."""
+        name = self.route.prefix + channel
+        if self.transport is GONE or name in self._channels:
+            return
+        if len(self._channels) >= self.holds.limits.channels_per_connection:
+            log.warning("%s: a WebSocket asks for more channels than limits.channels_per_connection", self.route.id)
+            return
+        self._channels += (name,)
+        self.holds.hub.subscribe(self, self.route.realm, name, self.framing)
+
+    def _subscribe(self, message: ev.Subscribe) -> None:
+        self.subscribe(message.channel, message.filters)
+
+    def _unsubscribe(self, message: ev.Unsubscribe) -> None:
+        name = self.route.prefix + message.channel
+        if name in self._channels and message.channel not in self.route.subscribe:
+            self._channels = tuple(one for one in self._channels if one != name)
+            self.holds.hub.unsubscribe(self, self.route.realm, name, self.framing)
+
+    def _detach(self, message: ev.Detach) -> None:
+        self.is_detached = True
+
+    def _set_session(self, message: ev.SetSession) -> None:
+        """Nothing: sessions are Pushpin's experiment with a state service of its own."""
+
+    def _set_meta(self, message: ev.SetMeta) -> None:
+        meta = dict(self._meta or {})
+        if message.value is None:
+            meta.pop(message.name, None)
+        else:
+            meta[message.name] = message.value
+        self._meta = meta or None
+
+    def _set_keep_alive(self, message: ev.SetKeepAlive) -> None:
+        timers = self._need_timers()
+        if message.content is None:
+            timers.keep_alive, timers.keep_alive_at = None, 0.0
+        else:
+            timers.keep_alive = message
+            timers.keep_alive_at = self._now() + self.holds.spread(message.timeout)
+        self._arm()
+
+    def _send_delayed(self, message: ev.SendDelayed) -> None:
+        self._flush_delayed(ev.FlushDelayed())
+        timers = self._need_timers()
+        timers.delayed = wire.frame(wire.OPCODES[message.type], message.content)
+        timers.delayed_at = self._now() + message.timeout
+        self._arm()
+
+    def _flush_delayed(self, message: ev.FlushDelayed) -> None:
+        timers = self._timers
+        if timers is not None and timers.delayed_at:
+            self._write(timers.delayed)
+            timers.delayed, timers.delayed_at = b"", 0.0
+            self._arm()
+
+    # Timers
+
+    def on_due(self) -> None:
+        """Do what is due."""
+        timers = self._timers
+        if timers is None:
+            return
+        now = self._now()
+        if timers.close_at and timers.close_at <= now:
+            self._end_waiting()
+            return
+        if timers.leg_at and timers.leg_at <= now:
+            timers.leg_at = self.leg.on_due() or 0.0
+        if timers.delayed_at and timers.delayed_at <= now:
+            self._flush_delayed(ev.FlushDelayed())
+        if timers.keep_alive_at and timers.keep_alive_at <= now:
+            self._send_keep_alive(timers, now)
+        self._arm()
+
+    def _send_keep_alive(self, timers: Timers, now: float) -> None:
+        keep_alive = timers.keep_alive
+        assert keep_alive is not None
+        assert keep_alive.content is not None
+        if keep_alive.mode == "idle":
+            hub, realm = self.holds.hub, self.route.realm
+            passed = max([hub.passed_at(realm, channel, self.framing) for channel in self._channels], default=0)
+            latest = max(passed, self.written_at)
+            waited = (hub.tick - latest) * TICK
+            if waited < keep_alive.timeout * 0.9:
+                timers.keep_alive_at = now + self.holds.spread(keep_alive.timeout - waited)
+                return
+        if keep_alive.type == "ping":
+            timers.pings += 1
+        self._write(wire.frame(wire.OPCODES[keep_alive.type], keep_alive.content))
+        timers.keep_alive_at = now + self.holds.spread(keep_alive.timeout)
+
+    def _end_waiting(self) -> None:
+        """End a closing handshake that the other side does not complete."""
+        if self.has_closed:
+            if self.connection is not None:
+                self.connection.abort()
+        else:
+            # The backend did not answer the client's Close.
+            self._lose_leg()
+            self.close(self._close_code)
+
+    def _at(self, name: str, seconds: float) -> None:
+        setattr(self._need_timers(), name, self._now() + seconds)
+        self._arm()
+
+    def _need_timers(self) -> Timers:
+        if self._timers is None:
+            self._timers = Timers()
+        return self._timers
+
+    def _arm(self) -> None:
+        assert self._timers is not None
+        at = self._timers.next()
+        if not at:
+            self.holds.wheel.drop(self)
+        elif self.connection is not None or self._timers.leg_at:
+            self.holds.wheel.set(self, max(0.0, at - self._now()))
+
+    def _now(self) -> float:
+        return self.holds.wheel.now()
+
+    # Ends
+
+    def _write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
+            self.written_at = self.holds.hub.tick
+
+    def _close_transport(self) -> None:
+        self._at("close_at", CLOSE_LINGER)
+        if self.connection is not None:
+            self.connection.close()
+
+    def _unsubscribe_all(self) -> None:
+        for name in self._channels:
+            self.holds.hub.unsubscribe(self, self.route.realm, name, self.framing)
+        self._channels = ()
+
+    def _leave(self) -> None:
+        self.transport = GONE
+        self._unsubscribe_all()
+        timers = self._timers
+        if timers is not None:
+            # The leg may have requests to make still; everything else was for the client.
+            timers.keep_alive_at = timers.delayed_at = timers.close_at = 0.0
+            self._arm()
+        self.holds.open.pop(self, None)
+
+
+_ACTIONS: dict[str, Callable[[WebSocketHold, WsMessage], None]] = {
+    "send": WebSocketHold._publish_send,
+    "close": WebSocketHold._publish_close,
+    "refresh": WebSocketHold._publish_refresh,
+    "hint": WebSocketHold._publish_hint,
+}
+
+_CONTROLS: dict[type, Callable[[WebSocketHold, "ev.Control"], None]] = {
+    ev.Subscribe: WebSocketHold._subscribe,  # type: ignore[dict-item]  # the key says which
+    ev.Unsubscribe: WebSocketHold._unsubscribe,  # type: ignore[dict-item]
+    ev.Detach: WebSocketHold._detach,  # type: ignore[dict-item]
+    ev.SetSession: WebSocketHold._set_session,  # type: ignore[dict-item]
+    ev.SetMeta: WebSocketHold._set_meta,  # type: ignore[dict-item]
+    ev.SetKeepAlive: WebSocketHold._set_keep_alive,  # type: ignore[dict-item]
+    ev.SendDelayed: WebSocketHold._send_delayed,  # type: ignore[dict-item]
+    ev.FlushDelayed: WebSocketHold._flush_delayed,  # type: ignore[dict-item]
+}
+
+
+def handshake_fault(method: str, fields: Fields) -> str | None:
+    """Return what is wrong with a client's opening handshake (RFC 6455 4.2.1), None when it is right."""
+    given = {name.lower(): value for name, value in fields}
+    if method != "GET":
+        return f"method {method}, not GET"
+    if given.get(b"sec-websocket-version") != b"13":
+        return "Sec-WebSocket-Version is not 13"
+    try:
+        if len(base64.b64decode(given.get(b"sec-websocket-key", b""), validate=True)) == 16:
+            return None
+    except ValueError:
+        pass
+    return "Sec-WebSocket-Key is not 16 bytes in base64"
+
+
+def offers_deflate(fields: Fields) -> bool:
+    """Whether the client offers permessage-deflate in a form that the proxy's answer fits."""
+    for name, value in fields:
+        if name.lower() == b"sec-websocket-extensions":
+            for offer in value.split(b","):
+                parts = [part.strip().lower() for part in offer.split(b";")]
+                # server_max_window_bits below 15 would have to be honoured, and shared frames have one window for all.
+                if parts[0] == b"permessage-deflate" and not any(
+                    part.startswith(b"server_max_window_bits") and not part.endswith(b"15") for part in parts[1:]
+                ):
+                    return True
+    return False
+
+
+def encode_accept(key: bytes, fields: Fields, *, is_deflated: bool) -> bytes:
+    """Return the head of the 101 response."""
+    digest = base64.b64encode(hashlib.sha1(key + _ACCEPT_GUID, usedforsecurity=False).digest())
+    own = [
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Accept", digest),
+    ]
+    if is_deflated:
+        own.append((b"Sec-WebSocket-Extensions", DEFLATE_ANSWER))
+    return wire.encode_status_line(101) + wire.encode_fields((*own, *fields)) + b"\r\n"
