@@ -76,7 +76,7 @@ class Publishers:
     def _check_credentials(self, name: str, realm: "_Realm", credentials: str, now: float) -> None:
         scheme, _, rest = credentials.partition(" ")
         token = rest.strip() if scheme.lower() in ("bearer", "basic") else credentials
-        candidates = () if scheme.lower() == "basic" else (token,)
+        candidates: tuple[str, ...] = () if scheme.lower() == "basic" else (token,)
         if scheme.lower() != "bearer":  # Java's pubcontrol leaves out the word "Basic"
             candidates += _basic(token)
         if realm.knows(candidates):

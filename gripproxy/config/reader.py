@@ -208,16 +208,19 @@ class Reader:
     def _leaf(self, kind: Any, value: Any, key: str, source: str | None = None) -> Any:
         if get_origin(kind) is tuple and isinstance(value, str):
             value = [value]  # a list of one is often written as its one text
-        if _holds(kind, float) and isinstance(value, float) and not math.isfinite(value):
-            raise self.error(key, f"must be {_words(kind)}, not {value!r}", source)
         try:
             # Only texts of the environment may be read as numbers.
-            return msgspec.convert(value, kind, strict=source is None, dec_hook=self._custom)
+            converted = msgspec.convert(value, kind, strict=source is None, dec_hook=self._custom)
         except msgspec.ValidationError as error:
             reason, _, where = str(error).partition(" - at `$")
             if not (_holds(kind, Secret) or _holds(kind, File)):
-                reason = f"must be {_words(kind)}, not {value!r}"
+                reason = f"must be {_words(kind)}"
+                # A table of texts is one of fields, whose values may be credentials.
+                reason += "" if get_origin(kind) is dict else f", not {value!r}"
             raise self.error(key + where.rstrip("`"), reason, source) from None
+        if isinstance(converted, float) and not math.isfinite(converted):
+            raise self.error(key, f"must be finite, not {value!r}", source)
+        return converted
 
     def _custom(self, kind: type, value: Any) -> Any:
         if not isinstance(value, str):

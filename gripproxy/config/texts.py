@@ -17,6 +17,7 @@ _HOSTNAME = re.compile(r"[a-z0-9._:-]+")
 _FRAMING = frozenset(
     {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+_NO_FIELD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -63,7 +64,7 @@ def parse_backend(url: str) -> tuple[str, str, int]:
 
     Raises: ValueError, without the password that somebody may have put into the URL.
     """
-    shown = re.sub(r"//.*@", "//...@", url)
+    shown = "...@" * ("@" in url) + url.rpartition("@")[2]
     expected = f"must be http(s)://host[:port], not {shown!r}"
     try:
         parts = urlsplit(url)
@@ -98,6 +99,12 @@ def field_name(text: str) -> None:
         raise ValueError(f"{text} is this proxy's to set" + (", see host_header" if text.lower() == "host" else ""))
 
 
+def field_value(text: str) -> None:
+    """The value of a field; it may be a credential, so that the error does not show it."""
+    if _NO_FIELD_VALUE.search(text) or text != text.strip(" \t"):
+        raise ValueError("must not hold control characters, nor blanks at its ends")
+
+
 def _pattern(pattern: str, expected: str) -> Callable[[str], None]:
     compiled = re.compile(pattern)
 
@@ -114,7 +121,6 @@ host_pattern = _pattern(rf"\*|\*\.[A-Za-z0-9._-]+|{_HOST}", 'a host without port
 host_field = _pattern(rf"(?:{_HOST})(?::[0-9]+)?", "host or host:port")
 path = _pattern(r"/[!-\"$->@-~]*", "a path as in a URL, from its / and without query")
 origin = _pattern(rf"\*|[a-z][a-z0-9+.-]*://(?:{_HOST})(?::[0-9]+)?", '"*" or scheme://host[:port]')
-field_value = _pattern(r"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?", "a field value")
 channel = _pattern(r"[^\x00-\x1f\x7f]+", "without control characters and not empty")
 channel_prefix = _pattern(r"[^\x00-\x1f\x7f]*", "without control characters")
 word = _pattern(r"[^\x00-\x20\x7f]*", "without blanks and control characters")

@@ -1,0 +1,221 @@
+"""Settings have their defaults, are checked against one another, and are overridden from outside."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gripproxy import config
+from gripproxy.config import Config, Realm, Route, Secret, load, warnings
+from gripproxy.errors import ConfigError
+
+ROUTE = Route(backends=("http://127.0.0.1:8000",))
+ONE_ROUTE = '[[routes]]\nbackends = ["http://127.0.0.1:8000"]\n'
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_backend_alone_is_a_configuration() -> None:
+    """What ``gripproxy run --backend URL`` runs with: everything else is default."""
+    loaded = load(None, {}, {"backend": "http://127.0.0.1:8000"})
+
+    assert Config(routes=(ROUTE,)) == loaded
+    assert (("127.0.0.1:7999",), "127.0.0.1:5561") == (loaded.server.listen, loaded.control.listen)
+    assert {"default": Realm()} == loaded.realms
+    assert ("*", "/", "default", "over-http") == (ROUTE.host, ROUTE.path, ROUTE.realm, ROUTE.websocket)
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "headline.key").write_text("secret\n")
+    path = write(
+        tmp_path,
+        """
+        [server]
+        listen = ["127.0.0.1:80", "[::1]:80"]
+        [realms.headline]
+        key = "file:headline.key"
+        [[routes]]
+        host = "api.headlineapp.org"
+        realm = "headline"
+        backends = ["http://127.0.0.1:8000"]
+        websocket = "passthrough"
+        """,
+    )
+
+    loaded = load(path)
+
+    assert ("127.0.0.1:80", "[::1]:80") == loaded.server.listen
+    assert {"headline": Realm(key=(Secret("secret"),)), "default": Realm()} == loaded.realms
+    assert ("api.headlineapp.org", "headline") == (loaded.routes[0].host, loaded.routes[0].realm)
+    assert str(path) == loaded.source
+
+
+def test_the_environment_overrides_the_file_and_the_command_line_both(tmp_path: Path) -> None:
+    path = write(tmp_path, '[server]\nlisten = ["a:1"]\n[control]\nlisten = "127.0.0.1:1"\n' + ONE_ROUTE)
+    environment = {"GRIPPROXY__SERVER__LISTEN": "b:2", "GRIPPROXY__CONTROL__LISTEN": "127.0.0.1:2"}
+    overrides = {"server.listen": "c:3", "control.listen": None}
+
+    loaded = load(path, environment, overrides)
+
+    assert (("c:3",), "127.0.0.1:2") == (loaded.server.listen, loaded.control.listen)
+
+
+def test_a_backend_of_the_command_line_replaces_all_routes(tmp_path: Path) -> None:
+    path = write(tmp_path, '[realms.a]\nkey = "k"\n[[routes]]\nbackends = "http://a"\nrealm = "a"\n')
+
+    loaded = load(path, {}, {"backend": "http://127.0.0.1:8000"})
+
+    assert (ROUTE,) == loaded.routes
+    assert {"a", "default"} == set(loaded.realms)
+
+
+def test_routes_can_come_from_the_environment_alone() -> None:
+    """A container needs no file."""
+    environment = {
+        "GRIPPROXY__ROUTES__0__BACKENDS": "http://a:1,http://b:2",
+        "GRIPPROXY__ROUTES__0__REALM": "headline",
+        "GRIPPROXY__ROUTES__1__BACKENDS": "http://c",
+        "GRIPPROXY__ROUTES__1__PATH": "/c",
+        "GRIPPROXY__REALMS__HEADLINE__KEY": "base64:c2VjcmV0",
+    }
+
+    first, second = load(None, environment).routes
+
+    assert (("http://a:1", "http://b:2"), "headline") == (first.backends, first.realm)
+    assert (("http://c",), "default") == (second.backends, second.realm)
+
+
+REALM = '[realms.headline]\nkey = "changeme"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "routes: there is none; give [[routes]] with backends, or --backend URL"),
+        ("[serve]\n", "serve: there is no such setting; did you mean 'server'?"),
+        ("[server]\nlisten = 5\n", "server.listen: must be a list of texts, not 5"),
+        (
+            "[server]\nlisten = ['80']\n",
+            "server.listen[0]: must be host:port, [ipv6]:port, :port or unix:/path, not '80'",
+        ),
+        (
+            "[server]\ntrusted_proxies = ['a']\n",
+            "server.trusted_proxies[0]: must be an IP network like 10.0.0.0/8, not 'a'",
+        ),
+        ("[server]\ncertificate = 'nowhere.pem'\n", "server.certificate: there is no file"),
+        (
+            "[server]\ncertificate_key = 'config.toml'\n",
+            "server.certificate: is missing, though certificate_key is given",
+        ),
+        ("[control]\nlisten = 'x'\n", "control.listen: must be host:port, [ipv6]:port, :port or unix:/path, not 'x'"),
+        ("[control]\nmax_body = 0\n", "control.max_body: must be a whole number of at least 1, not 0"),
+        ("[log]\nlevel = 'loud'\n", "log.level: must be one of debug, info, warning, error, not 'loud'"),
+        ("[limits]\nunsent = -1\n", "limits.unsent: must be a whole number of at least 1, not -1"),
+        ("[realms.'a b']\n", "realms.a b: must be letters, digits and . _ - ~, not 'a b'"),
+        ("[realms.a]\nkey = 'file:nowhere'\n", "realms.a.key[0]: there is no file"),
+        ("[[routes]]\nbackends = []\n", "routes[0].backends: needs at least one URL"),
+        ("[[routes]]\nbackends = 'a:80'\n", "routes[0].backends[0]: must be http(s)://host[:port], not 'a:80'"),
+        (
+            ONE_ROUTE + "realm = 'headlin'\n[realms.headline]\n",
+            "routes[0].realm: there is no realm 'headlin'; did you mean 'headline'?",
+        ),
+        (ONE_ROUTE + "host = 'a:80'\n", """routes[0].host: must be a host without port, "*.host" or "*", not 'a:80'"""),
+        (
+            ONE_ROUTE + "path = 'a'\n",
+            "routes[0].path: must be a path as in a URL, from its / and without query, not 'a'",
+        ),
+        (
+            ONE_ROUTE + "rewrite = ''\n",
+            "routes[0].rewrite: must be a path as in a URL, from its / and without query, not ''",
+        ),
+        (ONE_ROUTE + 'prefix = "\\n"\n', "routes[0].prefix: "),
+        (
+            ONE_ROUTE + "headers_remove = ['Host']\n",
+            "routes[0].headers_remove[0]: Host is this proxy's to set, see host_header",
+        ),
+        (ONE_ROUTE + "headers_set = {'a b' = 'x'}\n", "routes[0].headers_set: 'a b' is not a field name"),
+        (
+            ONE_ROUTE + 'headers_set = {a = "x\\r\\nb: c"}\n',
+            "routes[0].headers_set.a: must not hold control characters, nor blanks",
+        ),
+        (ONE_ROUTE + "cors = ['a']\n", """routes[0].cors[0]: must be "*" or scheme://host[:port], not 'a'"""),
+        (ONE_ROUTE + "client_key = 'config.toml'\n", "routes[0].client_cert: is missing, though client_key is given"),
+        (ONE_ROUTE + ONE_ROUTE, "routes[1].path: routes[0] has the same host and path"),
+        (
+            ONE_ROUTE + "host = 'A'\n" + ONE_ROUTE + "host = 'a'\n",
+            "routes[1].path: routes[0] has the same host and path",
+        ),
+        (
+            REALM + "[control]\nlisten = ':5561'\n",
+            "realms.headline.key: 'changeme' is known to everyone, and control.listen",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_struct_is_checked_when_made() -> None:
+    with pytest.raises(config.SettingError, match="backends: needs at least one URL"):
+        Route(backends=())
+
+
+@pytest.mark.parametrize(
+    ("realms", "control", "expected"),
+    [
+        ({}, "127.0.0.1:5561", []),
+        (
+            {"a": Realm(key=(Secret("k"),))},
+            "0.0.0.0:5561",
+            ["realms.default.key: none, so only publishes from loopback are taken"],
+        ),
+        (
+            {"default": Realm(key=(Secret("k"),)), "a": Realm()},
+            ":5561",
+            ["realms.a.key: none, so only publishes from loopback are taken"],
+        ),
+        ({"default": Realm(key=(Secret("k"),))}, ":5561", []),
+        ({"a": Realm()}, "unix:/x", []),
+        ({"a": Realm(key=(Secret("changeme"),))}, "[::1]:5561", ["realms.a: the key 'changeme' is known to everyone"]),
+        ({"a": Realm(sig_key=Secret("changeme"))}, "[::1]:5561", ["realms.a: the key 'changeme' is known to everyone"]),
+    ],
+)
+def test_what_is_maybe_not_meant_is_warned_of(realms: dict[str, Realm], control: str, expected: list[str]) -> None:
+    made = Config(realms=realms, control=config.Control(listen=control), routes=(ROUTE,))
+
+    assert expected == warnings(made)
+
+
+def test_the_implicit_realm_is_not_warned_of_while_no_route_uses_it() -> None:
+    route = Route(backends=("http://a",), realm="a")
+    made = Config(realms={"a": Realm(key=(Secret("k"),))}, control=config.Control(listen=":1"), routes=(route,))
+
+    assert [] == warnings(made)
+
+
+def test_an_unverified_backend_is_warned_of() -> None:
+    routes = (Route(backends=("https://a",), verify=False), Route(backends=("http://a",), path="/a", verify=False))
+
+    assert ["routes[0].verify: the backend's certificate is not verified"] == warnings(Config(routes=routes))
+
+
+def test_keys_are_not_shown(tmp_path: Path) -> None:
+    secrets: dict[str, Any] = {"key": "very-secret", "sig_key": "very-secret"}
+    path = write(
+        tmp_path,
+        ONE_ROUTE
+        + 'sig_key = "very-secret"\nupstream_key = "very-secret"\n[realms.a]\n'
+        + "".join(f'{k} = "{v}"\n' for k, v in secrets.items()),
+    )
+
+    assert "very-secret" not in repr(load(path))
+    assert "very-secret" not in str(load(path))

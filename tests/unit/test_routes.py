@@ -1,0 +1,257 @@
+"""A host and path find their route, with its targets, fields and signer resolved."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gripproxy import config
+from gripproxy.config import Config, Realm, Secret
+from gripproxy.errors import ConfigError
+from gripproxy.grip.tokens import Key, verify
+from gripproxy.routes import Route, Routes, Target
+
+RANDOM = b"random" * 6
+BACKENDS = ("http://127.0.0.1:8000",)
+
+
+def routes(*settings: Mapping[str, Any], realms: dict[str, Realm] | None = None) -> Routes:
+    """Routes of these settings, each with the one backend unless it names others."""
+    all_routes = tuple(config.Route(**{"backends": BACKENDS, **one}) for one in settings)
+    return Routes(Config(routes=all_routes, realms=realms or {}), RANDOM)
+
+
+def only(setting: Mapping[str, Any], realms: dict[str, Realm] | None = None) -> Route:
+    (route,) = routes(setting, realms=realms)
+    return route
+
+
+MANY = [
+    {"id": "any"},
+    {"id": "any-a", "path": "/a"},
+    {"id": "any-ab", "path": "/a/b"},
+    {"id": "exact", "host": "www.Example.org", "path": "/x"},
+    {"id": "wild", "host": "*.example.org", "path": "/w"},
+    {"id": "wilder", "host": "*.org", "path": "/w"},
+    {"id": "wilder-x", "host": "*.org", "path": "/x"},
+    {"id": "folder", "path": "/folder/"},
+    {"id": "six", "host": "[::1]", "path": "/six"},
+]
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "expected"),
+    [
+        # the longest path, at the boundary of a segment
+        ("a", "/", "any"),
+        ("a", "/a", "any-a"),
+        ("a", "/a/", "any-a"),
+        ("a", "/a?x", "any-a"),
+        ("a", "/a/b/c?x", "any-ab"),
+        ("a", "/abc", "any"),
+        ("a", "/a%2Fb", "any"),
+        ("a", "/folder/x", "folder"),
+        ("a", "/folder/", "folder"),
+        ("a", "/folder", "any"),
+        ("a", "*", "any"),
+        ("a", "", "any"),
+        # the exact host, however it is written
+        ("www.example.org", "/x", "exact"),
+        ("WWW.EXAMPLE.ORG:8080", "/x/y", "exact"),
+        ("www.example.org.", "/x", "exact"),
+        ("www.example.org.:80", "/x", "exact"),
+        ("[::1]:80", "/six", "six"),
+        ("[::1]", "/six", "six"),
+        # wildcards, the longest first, then "*", also for a host that has rules of its own
+        ("other.example.org", "/w", "wild"),
+        ("a.b.example.org", "/w", "wild"),
+        ("www.example.org", "/w", "wild"),
+        ("example.org", "/w", "wilder"),
+        ("b.org", "/x", "wilder-x"),
+        ("www.example.org", "/y", "any"),
+        ("org", "/w", "any"),
+        ("", "/a", "any-a"),
+        ("[", "/", "any"),
+    ],
+)
+def test_host_and_path_find_the_most_specific_route(host: str, path: str, expected: str) -> None:
+    table = routes(*MANY)
+    for _ in range(2):  # the second time from memory
+        found = table.match(host, path)
+        assert found is not None
+        assert expected == found.id
+
+
+def test_without_a_matching_rule_there_is_no_route() -> None:
+    table = routes({"host": "a", "path": "/a"}, {"host": "*.b"})
+
+    assert [None, None, None] == [table.match("a", "/b"), table.match("b", "/"), table.match("", "/")]
+
+
+@given(st.text(), st.text())
+def test_any_host_and_path_find_a_catch_all(host: str, path: str) -> None:
+    assert ROUTES_OF_ALL.match(host, path) is next(iter(ROUTES_OF_ALL))
+
+
+ROUTES_OF_ALL = routes({})
+
+
+def test_the_memory_for_hosts_has_an_end() -> None:
+    """Clients choose the Host field; it must not fill memory, nor change what is found."""
+    table = routes({}, {"host": "*.b", "id": "b"})
+    for number in range(5000):
+        found = table.match(f"{number}.b", "/")
+        assert found is not None
+        assert "b" == found.id
+
+    assert len(table._remembered) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "authority", "text"),
+    [
+        ("http://127.0.0.1:8000", Target("http", "127.0.0.1", 8000), b"127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("https://a", Target("https", "a", 443), b"a", "https://a"),
+        ("http://a:443", Target("http", "a", 443), b"a:443", "http://a:443"),
+        ("http://[::1]:80", Target("http", "::1", 80), b"[::1]", "http://[::1]"),
+    ],
+)
+def test_a_backend_becomes_a_target(url: str, target: Target, authority: bytes, text: str) -> None:
+    route = only({"backends": (url,)})
+
+    assert (target,) == route.targets
+    assert (authority, text) == (target.authority, str(target))
+
+
+@pytest.mark.parametrize(
+    ("path", "rewrite", "target", "expected"),
+    [
+        ("/a", None, "/a/x?y", "/a/x?y"),
+        ("/a", "/b", "/a/x?y", "/b/x?y"),
+        ("/a", "/b", "/a?y", "/b?y"),
+        ("/a", "/b", "/a", "/b"),
+        ("/a", "/", "/a/x", "/x"),
+        ("/a", "/", "/a", "/"),
+        ("/a", "/", "/a?y", "/?y"),
+        ("/a", "/b/", "/a/x", "/b/x"),
+        ("/", "/b", "/x", "/b/x"),
+        ("/", "/b", "/", "/b"),
+        ("/", "/b", "/?y", "/b?y"),
+        ("/", "/b/", "/x", "/b/x"),
+        ("/a/", "/b", "/a/x", "/b/x"),
+        ("/a/", "/b/", "/a/", "/b/"),
+    ],
+)
+def test_the_matched_path_is_replaced(path: str, rewrite: str | None, target: str, expected: str) -> None:
+    assert expected == only({"path": path, "rewrite": rewrite}).rewritten(target)
+
+
+def test_settings_are_resolved() -> None:
+    route = only(
+        {
+            "host": "A.B",
+            "path": "/c",
+            "headers_set": {"X-A": "ä"},
+            "headers_remove": ("X-B",),
+            "host_header": "h:1",
+            "cors": ("https://a",),
+            "upstream_key": Secret("hex:00"),
+        }
+    )
+
+    assert ("a.b/c", "a.b") == (route.id, route.host)
+    assert ((b"X-A", "ä".encode()),) == route.headers_set
+    assert frozenset({b"x-b"}) == route.headers_remove
+    assert b"h:1" == route.host_header
+    assert frozenset({"https://a"}) == route.cors
+    assert Key.from_bytes(b"\0") == route.upstream_key
+
+
+def test_what_a_route_leaves_open_is_the_global_setting() -> None:
+    settings = (
+        config.Route(backends=BACKENDS),
+        config.Route(backends=BACKENDS, path="/a", debug=False, max_request_body=5),
+        config.Route(backends=BACKENDS, path="/b", max_request_body=0),
+    )
+    made = Config(routes=settings, debug=True, limits=config.Limits(request_body=7))
+
+    assert [(True, 7), (False, 5), (True, 0)] == [(one.debug, one.max_request_body) for one in Routes(made, RANDOM)]
+
+
+@pytest.mark.parametrize(
+    ("realm", "route", "key", "issuer"),
+    [
+        (Realm(), {}, RANDOM, "r"),
+        (Realm(key=(Secret("k"), Secret("old"))), {}, b"k", "r"),
+        (Realm(key=(Secret("k"),), control_iss="publisher"), {}, b"k", "r"),
+        (Realm(key=(Secret("k"),), sig_iss="i"), {}, b"k", "i"),
+        (Realm(key=(Secret("k"),), sig_key=Secret("base64:c2ln"), sig_iss="i"), {}, b"sig", "i"),
+        (Realm(key=(Secret("k"),), sig_key=Secret("s"), sig_iss="i"), {"sig_key": Secret("t")}, b"t", "i"),
+        (Realm(key=(Secret("k"),)), {"sig_iss": "j"}, b"k", "j"),
+    ],
+)
+def test_the_signer_is_the_most_specific_that_is_given(
+    realm: Realm, route: dict[str, Any], key: bytes, issuer: str
+) -> None:
+    signer = only({"realm": "r", **route}, {"r": realm}).signer
+
+    assert signer is not None
+    assert verify([Key.from_bytes(key)], signer.token(0), 0, issuer)
+
+
+def test_routes_of_a_realm_share_their_signer() -> None:
+    first, second = routes({}, {"path": "/a"})
+
+    assert first.signer is second.signer
+
+
+def test_plain_proxying_has_no_signer() -> None:
+    assert only({"grip": False}).signer is None
+
+
+@pytest.fixture
+def public_key() -> Secret:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return Secret(pem.decode())
+
+
+def test_with_public_keys_alone_a_random_key_signs(public_key: Secret) -> None:
+    """Publishers hold the private key; no backend could check a Grip-Sig with the public one anyway."""
+    signer = only({"realm": "r"}, {"r": Realm(key=(public_key,))}).signer
+
+    assert signer is not None
+    assert verify([Key.from_bytes(RANDOM)], signer.token(0), 0, "r")
+
+
+@pytest.mark.parametrize("where", ["realms.r.sig_key", "routes[0].sig_key"])
+def test_a_public_key_cannot_be_told_to_sign(public_key: Secret, where: str) -> None:
+    realm, route = (Realm(sig_key=public_key), {}) if where.startswith("realms") else (Realm(), {"sig_key": public_key})
+    with pytest.raises(ConfigError) as caught:
+        only({"realm": "r", **route}, {"r": realm})
+
+    assert f"{where}: a public key cannot sign; give the private one" == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("realm", "route", "key"),
+    [
+        (Realm(key=(Secret("base64:!"),)), {}, "realms.r.key"),
+        (Realm(sig_key=Secret("base64:!")), {}, "realms.r.sig_key"),
+        (Realm(), {"sig_key": Secret("base64:!")}, "routes[0].sig_key"),
+        (Realm(), {"upstream_key": Secret("base64:!")}, "routes[0].upstream_key"),
+    ],
+)
+def test_a_bad_key_is_named_with_its_file(realm: Realm, route: dict[str, Any], key: str) -> None:
+    made = Config(
+        realms={"r": realm}, routes=(config.Route(backends=BACKENDS, realm="r", **route),), source="config.toml"
+    )
+    with pytest.raises(ConfigError) as caught:
+        Routes(made, RANDOM)
+
+    assert f"config.toml: {key}: the key is not valid base64" == str(caught.value)
