@@ -1,0 +1,211 @@
+"""The processes of a load test, from the first connection to the report.
+
+Workers and publisher are spawned, told what to do through a pipe each, and die when that pipe ends. The command
+waits for all pipes at once; an interrupt ends the test early, and what there is is counted all the same.
+"""
+
+import contextlib
+import multiprocessing
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from gripproxy.errors import BackendError
+from gripproxy.load import publisher, worker
+from gripproxy.load.plan import Endpoint, Plan
+from gripproxy.load.publisher import Publication
+from gripproxy.load.report import Report, build_report
+from gripproxy.load.usage import Usage
+from gripproxy.load.worker import Tally
+
+#: Seconds that an answer of a process may take when it has been told to finish, beside the stall of the plan.
+FINISH_TIMEOUT = 30.0
+#: Seconds for the first connection to the proxy and to its control endpoint.
+REACH_TIMEOUT = 5.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the test is, summed over the processes."""
+
+    phase: str = "connecting"
+    connections: int = 0
+    published: int = 0
+    deliveries: int = 0
+    refused: int = 0
+    lost: int = 0
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The running processes and what they said last."""
+
+    plan: Plan
+    show: Callable[[Progress], None]
+    workers: list[Connection] = field(default_factory=list)
+    publisher: Connection | None = None
+    processes: list[Any] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
+    said: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    members: dict[int, list[int]] = field(default_factory=dict)
+    tallies: list[Tally] = field(default_factory=list)
+    publication: Publication | None = None
+
+    def start(self) -> None:
+        """Spawn the processes; in lockstep each worker has a pipe of its own to the publisher."""
+        context = multiprocessing.get_context("spawn")
+        listeners = []
+        for process in range(self.plan.processes):
+            ours, theirs = context.Pipe()
+            listener, teller = context.Pipe(duplex=False) if self.plan.is_lockstep else (None, None)
+            self._spawn(context, worker.main, (self.plan, process, theirs, teller))
+            self.workers.append(ours)
+            if listener is not None and teller is not None:
+                listeners.append(listener)
+                teller.close()
+            theirs.close()
+        self.publisher, theirs = context.Pipe()
+        self._spawn(context, publisher.main, (self.plan, theirs, tuple(listeners)))
+        for one in (theirs, *listeners):
+            one.close()
+
+    def _spawn(self, context: Any, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        process = context.Process(target=target, args=arguments, daemon=True)
+        process.start()
+        self.processes.append(process)
+
+    def await_ready(self) -> None:
+        """Until every connection is held or given up."""
+        self._hear(lambda: len(self.members) == len(self.workers))
+
+    def settle(self) -> None:
+        """Let the proxy come to rest."""
+        self._phase("settling")
+        end = time.monotonic() + self.plan.settle_seconds
+        self._hear(lambda: time.monotonic() >= end)
+
+    def publish(self) -> None:
+        """Until everything is published."""
+        self._phase("publishing" if self.plan.limit else "holding")
+        for pipe in self.workers:
+            pipe.send(("begin", None))
+        assert self.publisher is not None
+        self.publisher.send(("start", [self.members[number] for number in range(len(self.workers))]))
+        self._hear(lambda: self.publication is not None)
+
+    def finish(self) -> None:
+        """Until every worker has counted; what a process that does not answer has seen is missing."""
+        self._phase("finishing")
+        publication = self.publication or Publication()
+        for pipe in self.workers:
+            with contextlib.suppress(OSError):
+                pipe.send(("finish", publication))
+        end = time.monotonic() + self.plan.stall + FINISH_TIMEOUT
+        self._hear(lambda: len(self.tallies) == len(self.workers) or time.monotonic() > end)
+
+    def interrupt(self) -> None:
+        """Stop publishing early, if it has begun."""
+        if self.progress.phase == "publishing" or self.progress.phase == "holding":
+            assert self.publisher is not None
+            self.publisher.send(("stop", None))
+            self._hear(lambda: self.publication is not None)
+
+    def close(self) -> None:
+        """End all processes."""
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+    def _phase(self, phase: str) -> None:
+        self.progress.phase = phase
+        self.show(self.progress)
+
+    def _hear(self, is_enough: Callable[[], bool]) -> None:
+        """Take in what the processes say until ``is_enough``. Raises: BackendError when one of them has died."""
+        assert self.publisher is not None
+        names = {pipe: number for number, pipe in enumerate([*self.workers, self.publisher])}
+        if self.publication is not None:  # its process ends with that
+            del names[self.publisher]
+        while not is_enough():
+            for pipe in wait(list(names), timeout=0.1):
+                assert isinstance(pipe, Connection)
+                try:
+                    word, value = pipe.recv()
+                except (EOFError, OSError):
+                    raise BackendError(f"process {names[pipe]} of the load test has died") from None
+                self._take(names[pipe], word, value)
+            self.show(self.progress)
+
+    def _take(self, number: int, word: str, value: Any) -> None:
+        if word == "ready":
+            self.members[number] = value
+        elif word == "tally":
+            self.tallies.append(value)
+        elif word == "published":
+            self.publication = value
+            self.progress.published, self.progress.failures = value.accepted, value.failures.total()
+        elif number == len(self.workers):
+            self.progress.published, self.progress.failures = value
+        else:
+            self.said[number] = value
+            totals = [sum(column) for column in zip(*self.said.values(), strict=True)]
+            self.progress.connections, self.progress.deliveries = totals[0], totals[1]
+            self.progress.refused, self.progress.lost = totals[2], totals[3]
+
+
+def check_reachable(plan: Plan) -> None:
+    """Raises: BackendError when nothing listens at an address of the plan."""
+    for name, endpoint in _addresses(plan):
+        try:
+            socket.create_connection((endpoint.host, endpoint.port), REACH_TIMEOUT).close()
+        except OSError as error:
+            raise BackendError(f"{name}: nothing answers at {endpoint.authority}: {error.strerror or error}") from None
+
+
+def _addresses(plan: Plan) -> Iterator[tuple[str, Endpoint]]:
+    for kind in plan.kinds:
+        yield f"--url ({kind})", plan.urls[kind]
+    if plan.limit:
+        yield "--control", plan.control.endpoint
+
+
+def run_load(plan: Plan, show: Callable[[Progress], None]) -> Report:
+    """Run the test; an interrupt ends it early. Raises: BackendError when the proxy cannot be reached."""
+    check_reachable(plan)
+    fleet = Fleet(plan, show)
+    before = Usage.of(plan.pids)
+    held = start = end = before
+    is_interrupted = False
+    try:
+        fleet.start()
+        try:
+            fleet.await_ready()
+            if not any(map(sum, fleet.members.values())):
+                fleet.finish()
+                raise BackendError(f"no connection was held: {_most_frequent(fleet.tallies)}")
+            fleet.settle()
+            held = start = Usage.of(plan.pids)
+            fleet.publish()
+        except KeyboardInterrupt:
+            is_interrupted = True
+            fleet.interrupt()
+        fleet.finish()
+        end = Usage.of(plan.pids)
+    finally:
+        fleet.close()
+    publication = fleet.publication or Publication()
+    if publication.hopeless is not None:
+        raise BackendError(f"nothing could be published: {publication.hopeless}")
+    if len(fleet.tallies) < plan.processes:
+        raise BackendError("a process of the load test did not answer")
+    usage = Usage(end.cpu_seconds - start.cpu_seconds, held.memory - before.memory)
+    return build_report(plan, fleet.tallies, publication, usage, is_interrupted)
+
+
+def _most_frequent(tallies: Sequence[Tally]) -> str:
+    kinds = [kind for tally in tallies for kind, _ in tally.given_up.most_common(1)]
+    return kinds[0] if kinds else "no reason known"
