@@ -1,0 +1,367 @@
+"""The control door: what it checks, in which order, and what it hands to the bus."""
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import HttpVersion11
+from multidict import CIMultiDict
+
+from gripproxy.auth import Publishers
+from gripproxy.config import Config, load
+from gripproxy.control import Control, Refusals
+from gripproxy.control.request import Target
+from gripproxy.grip.item import Item, parse_items
+from gripproxy.metrics import Metrics
+
+BODY = b'{"items":[{"channel":"a","http-stream":{"content":"x"},"ws-message":{"content":"y"}}]}'
+
+
+class Content:
+    """A request body that is there, or comes in parts; ``error`` comes instead of the next part."""
+
+    def __init__(self, parts: list[bytes], is_complete: bool = False, error: Exception | None = None) -> None:
+        self.parts = list(parts)
+        self.is_complete = is_complete
+        self.error = error
+
+    def is_eof(self) -> bool:
+        return self.is_complete
+
+    def read_nowait(self, size: int) -> bytes:
+        assert -1 == size
+        return b"".join(self.parts)
+
+    async def readany(self) -> bytes:
+        if self.error is not None:
+            raise self.error
+        return self.parts.pop(0) if self.parts else b""
+
+
+class Writer:
+    def __init__(self) -> None:
+        self.written = b""
+
+    async def write(self, data: bytes) -> None:
+        self.written += data
+
+
+class Protocol:
+    def __init__(self) -> None:
+        self.peername: Any = ("127.0.0.1", 40000)
+        self.transport: Any = object()
+
+
+@dataclass
+class Request:
+    """What the door uses of aiohttp's request."""
+
+    raw_path: str = "/publish/"
+    method: str = "POST"
+    headers: CIMultiDict[str] = field(default_factory=CIMultiDict)
+    content: Content = field(default_factory=lambda: Content([BODY], is_complete=True))
+    content_length: int | None = None
+    keep_alive: bool = True
+    version: Any = HttpVersion11
+    writer: Writer = field(default_factory=Writer)
+    protocol: Protocol = field(default_factory=Protocol)
+
+
+class Bus:
+    """Keeps what is published, or fails."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.published: list[tuple[str, tuple[Item, ...]]] = []
+        self.error = error
+
+    async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.published.append((realm, items))
+
+    async def run(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+CONFIG = load(
+    None,
+    {},
+    {
+        "backend": "http://127.0.0.1:8000",
+        "control.max_body": 1000,
+        "realms": {"keyed": {"key": ["secret"]}, "small": {"max_item": 3}},
+    },
+)
+
+
+class Door:
+    """A control door with fakes around it."""
+
+    def __init__(self, bus: Bus | None = None, config: Config = CONFIG) -> None:
+        self.bus = bus or Bus()
+        self.metrics = Metrics()
+        self.recovered: list[str | None] = []
+        self.control = Control(
+            config, Publishers(config), self.bus, self.metrics, self.recovered.append, lambda: 1_700_000_000.0
+        )
+
+    def ask(self, raw_path: str, method: str = "POST", body: bytes = BODY, **fields: str) -> tuple[int, str]:
+        """Return status and text; names of fields are written with underscores."""
+        headers = CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()})
+        request = Request(raw_path, method, headers, Content([body], is_complete=True))
+        return self.answer(request)
+
+    def answer(self, request: Request) -> tuple[int, str]:
+        async def handle() -> None:
+            response: Any = await self.control.handle(request)  # type: ignore[arg-type]
+            await response.prepare(request)
+            await response.write_eof()
+
+        asyncio.run(handle())
+        head, _, body = request.writer.written.partition(b"\r\n\r\n")
+        return int(head.split(b" ")[1]), body.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "realm"),
+    [
+        ("/publish/", {}, "default"),
+        ("/publish", {"Authorization": ""}, "default"),
+        ("/realm/small/publish/", {"Authorization": "Bearer whatever"}, "small"),
+        ("/realm/keyed/publish/", {"Authorization": "Bearer secret"}, "keyed"),
+        ("/service/keyed/publish/", {"Fastly_Key": "secret"}, "keyed"),
+        ("/realm/keyed/publish/", {"Authorization": "Bearer secret", "Origin": "http://a"}, "keyed"),
+    ],
+)
+def test_items_go_to_the_realm_of_the_path(path: str, fields: dict[str, str], realm: str) -> None:
+    door = Door()
+
+    assert (200, "Published\n") == door.ask(path, **fields)
+    assert [(realm, parse_items(BODY))] == door.bus.published
+
+
+def test_json_is_answered_to_who_prefers_it() -> None:
+    assert (200, '{"message":"Published"}\n') == Door().ask("/publish/", Accept="application/json")
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body", "fields", "status", "text"),
+    [
+        ("/", "GET", b"", {}, 200, "gripproxy control\n"),
+        ("/", "BREW", b"", {"Accept": "image/png"}, 200, "gripproxy control\n"),
+        ("/health", "GET", b"", {}, 200, "ok\n"),
+        ("/health", "GET", b"", {"Accept": "application/json"}, 200, '{"message":"ok"}\n'),
+        ("/ready", "GET", b"", {}, 200, "ready\n"),
+        ("/ready", "HEAD", b"", {}, 200, ""),
+        ("/nowhere", "GET", b"", {}, 404, "Not Found\n"),
+        ("/nowhere", "GET", b"", {"Accept": "application/json"}, 404, '{"error":"Not Found"}\n'),
+        (
+            "/realm/keyed/publish/channel/", "POST", BODY, {}, 404,
+            "Publishing to a channel's own URL (FPP) is not served; POST to /realm/NAME/publish/.\n",
+        ),
+        ("/realm/no\nsuch/publish/", "POST", BODY, {}, 404, "There is no realm 'no\\nsuch'.\n"),
+        ("/publish", "GET", b"", {}, 405, "Method not allowed: GET.\n"),
+        ("/metrics", "POST", b"", {}, 405, "Method not allowed: POST.\n"),
+        (
+            "/publish", "POST", BODY, {"Accept": "text/html"}, 406,
+            "Not Acceptable. Supported formats are text/plain and application/json.\n",
+        ),
+        ("/realm/keyed/publish/", "POST", BODY, {}, 401, "credentials are missing\n"),
+        (
+            "/realm/keyed/publish/", "POST", BODY, {"Authorization": "Bearer wrong"}, 401,
+            "the credentials are not those of the realm 'keyed'\n",
+        ),
+        ("/realm/keyed/recover/", "POST", b"", {}, 401, "credentials are missing\n"),
+        (
+            "/publish/", "POST", BODY, {"Origin": "http://evil.example"}, 403,
+            "A request that a web page makes (it has Origin) needs credentials.\n",
+        ),
+        (
+            "/publish/", "POST", BODY, {"Content_Type": "text/html"}, 415,
+            "Content-Type 'text/html' is not JSON; send application/json.\n",
+        ),
+        ("/publish/", "POST", b"x" * 1001, {}, 413, "The body is larger than 1000 bytes (control.max_body).\n"),
+        (
+            "/realm/small/publish/", "POST", b'{"items":[{"channel":"a","http-stream":{"content":"1234"}}]}', {}, 413,
+            "items[0]: a content is larger than 3 bytes (the realm's max_item).\n",
+        ),
+    ],
+)  # fmt: skip
+def test_each_request_gets_its_answer(
+    path: str, method: str, body: bytes, fields: dict[str, str], status: int, text: str
+) -> None:
+    door = Door()
+
+    assert (status, text) == door.ask(path, method, body, **fields)
+    assert [] == door.bus.published
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b"[]", b"{}", b'{"items":[{"channel":"a"}]}', b"\xff" * 9])
+def test_a_malformed_batch_is_refused_whole(body: bytes) -> None:
+    door = Door()
+
+    status, text = door.ask("/publish/", body=body)
+
+    assert 400 == status
+    assert text.endswith("\n")
+    assert [] == door.bus.published
+
+
+def test_one_bad_item_refuses_the_batch_and_is_named() -> None:
+    door = Door()
+    batch = {"items": [{"channel": "a", "http-stream": {"content": "x"}}, {"http-stream": {"content": "x"}}]}
+
+    status, text = door.ask("/publish/", body=json.dumps(batch).encode())
+
+    assert 400 == status
+    assert "items[1]" in text
+    assert "'channel'" in text
+    assert [] == door.bus.published
+
+
+def test_credentials_are_checked_before_the_body() -> None:
+    """A stranger must not make the proxy parse anything."""
+    assert 401 == Door().ask("/realm/keyed/publish/", body=b"nonsense")[0]
+
+
+def test_a_realm_without_key_takes_nothing_from_elsewhere() -> None:
+    door = Door()
+    request = Request(headers=CIMultiDict({"X-Forwarded-For": "127.0.0.1"}))
+    request.protocol.peername = ("192.0.2.1", 40000)
+
+    expected = (403, "the realm 'default' has no key, so it takes publishes from loopback only\n")
+    assert expected == door.answer(request)
+    assert [] == door.bus.published
+
+
+def test_a_bad_token_is_challenged() -> None:
+    door = Door()
+    request = Request("/realm/keyed/publish/")
+
+    door.answer(request)
+
+    assert b'\r\nWWW-Authenticate: Bearer realm="keyed"\r\n' in request.writer.written
+
+
+@pytest.mark.parametrize("error", [ConnectionError("redis is gone"), TimeoutError(), ZeroDivisionError()])
+def test_a_bus_that_fails_may_be_asked_again_soon(error: Exception) -> None:
+    """Client libraries obey Retry-After, and pypubcontrol sleeps that long in the middle of a request."""
+    door = Door(Bus(error))
+    request = Request()
+
+    status, text = door.answer(request)
+
+    assert (503, f"The bus is unavailable ({type(error).__name__}).\n") == (status, text)
+    assert b"\r\nRetry-After: 1\r\n" in request.writer.written
+    assert 1 == door.metrics.bus_errors
+
+
+def test_a_cancelled_publish_is_not_answered() -> None:
+    with pytest.raises(asyncio.CancelledError):
+        Door(Bus(asyncio.CancelledError())).ask("/publish/")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("path", "realm"), [("/recover", "default"), ("/realm/small/recover/", "small")])
+def test_recover_concerns_one_realm(path: str, realm: str) -> None:
+    door = Door()
+
+    assert (200, "Updated\n") == door.ask(path, body=b"")
+    assert [realm] == door.recovered
+
+
+def test_a_proxy_that_drains_is_not_ready_but_alive() -> None:
+    door = Door()
+    door.control.unready = "The proxy is stopping."
+
+    assert (503, "The proxy is stopping.\n") == door.ask("/ready", "GET")
+    assert (200, "ok\n") == door.ask("/health", "GET")
+    assert (200, "Published\n") == door.ask("/publish/")
+
+
+def test_metrics_are_shown_on_this_machine() -> None:
+    status, text = Door().ask("/metrics", "GET")
+
+    assert 200 == status
+    assert "gripproxy_build_info" in text
+
+
+def test_metrics_are_shown_elsewhere_to_who_may_publish() -> None:
+    door = Door()
+    request = Request("/metrics", "GET")
+    request.protocol.peername = ("192.0.2.1", 40000)
+
+    assert 403 == door.answer(request)[0]
+
+
+def test_metrics_can_be_switched_off() -> None:
+    config = load(None, {}, {"backend": "http://127.0.0.1:8000", "control.metrics": False})
+
+    assert (404, "Metrics are switched off (control.metrics).\n") == Door(config=config).ask("/metrics", "GET")
+
+
+def test_publishes_are_counted() -> None:
+    door = Door()
+    door.ask("/publish/")
+    door.ask("/publish/", body=b"nonsense")
+    door.ask("/realm/keyed/publish/")
+    door.ask("/health", "GET")
+
+    metrics = door.metrics
+    assert {"200": 1, "400": 1, "401": 1} == {status: count for status, count in metrics.publishes.items() if count}
+    assert len(BODY) == metrics.publish_bytes
+    assert (0, 1, 1) == tuple(
+        metrics.publish_items[format_, "accepted"] for format_ in ("http-response", "http-stream", "ws-message")
+    )
+
+
+@pytest.mark.parametrize(
+    ("is_kept", "fields", "status", "expected"),
+    [
+        (True, {}, 200, b"\r\nConnection: keep-alive\r\nKeep-Alive: timeout=75\r\n"),
+        (False, {}, 200, b"\r\nConnection: close\r\n"),
+        (True, {"Content-Type": "text/html"}, 415, b"\r\nConnection: keep-alive\r\nKeep-Alive: timeout=75\r\n"),
+    ],
+)
+def test_how_long_a_connection_is_kept_is_announced(
+    is_kept: bool, fields: dict[str, str], status: int, expected: bytes
+) -> None:
+    request = Request(headers=CIMultiDict(fields), keep_alive=is_kept)
+
+    assert status == Door().answer(request)[0]
+    assert expected in request.writer.written
+
+
+def test_a_connection_is_not_kept_when_its_body_was_not_read() -> None:
+    request = Request(content=Content([b"x"] * 1001))
+
+    assert 413 == Door().answer(request)[0]
+    assert b"\r\nConnection: close\r\n" in request.writer.written
+
+
+def test_neither_bodies_nor_tokens_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        Door().ask("/publish/", body=b'{"items":[{"channel":"a","http-stream":{"content":"confidential"}}]}')
+        Door().ask("/realm/keyed/publish/", Authorization="Bearer confidential")
+
+    assert "published 1 items to ['a']" in caplog.text
+    assert "refused to publish" in caplog.text
+    assert "confidential" not in caplog.text
+
+
+def test_refusals_are_logged_once_a_minute_with_their_number(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    refusals = Refusals(lambda: now[0])
+
+    for now[0] in (0.0, 1.0, 59.0, 60.0, 61.0):
+        refusals.add(401, Target("publish", "a"), ("10.0.0.1", 1), "no")
+    refusals.add(400, Target("publish", "a"), ("10.0.0.1", 1), "line\nbreak")
+
+    assert [
+        "realm a: refused to publish for ('10.0.0.1', 1): 401 no",
+        "realm a: refused to publish for ('10.0.0.1', 1): 401 no (2 more with 401 before it)",
+        "realm a: refused to publish for ('10.0.0.1', 1): 400 line\\nbreak",
+    ] == [record.getMessage() for record in caplog.records]
