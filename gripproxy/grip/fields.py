@@ -153,7 +153,7 @@ def decode_base64(text: str) -> bytes:
         return a2b_base64(digits + b"=" * (-len(digits) % 4))
 
 
-is_base64: Callable[[str], object] = re.compile(r"[A-Za-z0-9+/\-_\s]*[=\s]*").fullmatch
+is_base64: Callable[[str], object] = re.compile(r"[A-Za-z0-9+/\-_\s]*+[=\s]*+").fullmatch
 """Whether the text is base64 of either alphabet, padded or not, blanks allowed (the result's truth counts)."""
 
 

@@ -183,7 +183,7 @@ def header_fields(value: Any) -> Fields:
     """
     fields = []
     for where, name, content in _pairs(value):
-        key = utf8(name)
+        key = name.encode("utf-8", "replace") if type(name) is str else b""
         if not is_token(key):
             raise WrongError(f"must be a field name, not {shown(name)}", where)
         try:
