@@ -52,7 +52,7 @@ class Route:
     subscribe: tuple[str, ...]
     grip: bool
     rewrite: str | None
-    host_header: bytes | None
+    host_header: str
     headers_set: tuple[tuple[bytes, bytes], ...]
     headers_remove: frozenset[bytes]
     cors: frozenset[str]
@@ -191,7 +191,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         subscribe=route.subscribe,
         grip=route.grip,
         rewrite=route.rewrite,
-        host_header=None if route.host_header is None else route.host_header.encode(),
+        host_header=route.host_header or "",
         headers_set=tuple((name.encode(), value.encode()) for name, value in route.headers_set.items()),
         headers_remove=frozenset(name.lower().encode() for name in route.headers_remove),
         cors=frozenset(route.cors),
