@@ -1,0 +1,76 @@
+"""Fixtures of the suite: one backend and one proxy for all cases, and a path and a channel for each."""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conformance import proxies
+from tests.conformance.backend import Backend
+from tests.conformance.case import Case
+from tests.conformance.differences import DIFFERENCES
+
+HERE = os.path.dirname(__file__)
+NUMBERS = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--proxy", choices=sorted(proxies.PROXIES), help="proxy under test (default gripproxy)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "grip(section): where the protocol says so")
+    config.addinivalue_line("markers", "slow: waits longer than 15 seconds; runs only with -m slow")
+
+
+def proxy_name(config: pytest.Config) -> str:
+    """The proxy under test: the option, else GRIP_PROXY of the environment, else gripproxy."""
+    if "GRIP_PROXY_URL" in os.environ:
+        return "given"
+    chosen: str | None = config.getoption("--proxy", default=None)
+    return chosen or os.environ.get("GRIP_PROXY", "gripproxy")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = [item for item in items if str(item.path).startswith(HERE)]
+    known = {item.name for item in here}
+    unknown = set(DIFFERENCES) - known
+    if len(known) > len(DIFFERENCES) * 3 and unknown:  # a whole run, not a selection
+        raise pytest.UsageError(f"differences of cases that do not exist: {sorted(unknown)}")
+    for item in here:
+        if item.get_closest_marker("slow") and "slow" not in (config.option.markexpr or ""):
+            item.add_marker(pytest.mark.skip(reason="takes more than 15 seconds: run it with -m slow"))
+        difference = DIFFERENCES.get(item.name)
+        if proxy_name(config) == "pushpin" and difference:
+            item.add_marker(pytest.mark.xfail(reason=difference.pushpin, strict=True))
+
+
+@pytest.fixture(scope="session")
+def backend() -> Iterator[Backend]:
+    server = Backend(int(os.environ.get("GRIP_BACKEND_PORT") or proxies.free_port()))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def proxy(backend: Backend, request: pytest.FixtureRequest) -> Iterator[proxies.Proxy]:
+    name = proxy_name(request.config)
+    if missing := proxies.missing(name):
+        pytest.skip(f"{', '.join(missing)} not installed")
+    started = proxies.given(os.environ) if name == "given" else proxies.PROXIES[name](backend.port)
+    try:
+        proxies.wait_until_ready(started, backend)
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+def case(proxy: proxies.Proxy, backend: Backend, request: pytest.FixtureRequest) -> Iterator[Case]:
+    """The proxy and the backend, with a path and a channel that no other case uses."""
+    name = f"{next(NUMBERS)}-{re.sub('[^a-z0-9]+', '-', request.node.name.lower())[:40].strip('-')}"
+    current = Case(proxy, backend, f"/{name}", name)
+    yield current
+    current.close()

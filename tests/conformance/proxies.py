@@ -1,0 +1,175 @@
+"""The proxies under test: started with files and ports of their own, or given by their addresses.
+
+Both are set up alike: every host goes to the suite's backend with WebSockets over HTTP, except `PASSTHROUGH_HOST`,
+whose WebSockets are passed through; Grip-Sig is signed with `SIG_KEY` for the issuer `SIG_ISS`.
+"""
+
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from tests.conformance.backend import Backend, Reply
+from tests.conformance.client import fetch
+
+PASSTHROUGH_HOST = "passthrough.test"
+SIG_ISS = "conformance"
+SIG_KEY = "a key that is long enough for HS256 to be content"
+START_SECONDS = 20.0
+Address = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Proxy:
+    """A proxy that runs; `sig_key` is None where the suite does not know it."""
+
+    name: str
+    client: Address
+    control: Address
+    sig_iss: str | None = SIG_ISS
+    sig_key: str | None = SIG_KEY
+    passthrough_host: str | None = PASSTHROUGH_HOST
+    folder: pathlib.Path | None = None
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def spawn(self, *command: str) -> None:
+        assert self.folder
+        with (self.folder / f"{len(self.processes)}.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        self.processes.append(process)
+
+    def logs(self) -> str:
+        if not self.folder:
+            return ""
+        return "\n".join(log.read_text(errors="replace")[-4000:] for log in sorted(self.folder.glob("*.log")))
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    os.killpg(process.pid, number)
+                    process.wait(5)
+                except (ProcessLookupError, subprocess.TimeoutExpired):
+                    continue
+                break
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A port below the ephemeral range, so that no client's own port is in the way."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def pushpin(backend_port: int) -> Proxy:
+    """Debian's Pushpin with zurl, as a private instance."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="pushpin-"))
+    proxy = Proxy("pushpin", ("127.0.0.1", free_port()), ("127.0.0.1", free_port()), folder=folder)
+    shutil.copytree("/etc/pushpin", folder / "etc")
+    settings = {
+        "rundir": str(folder),
+        "logdir": str(folder),
+        "http_port": str(proxy.client[1]),
+        "push_in_http_port": str(proxy.control[1]),
+        "push_in_spec": f"ipc://{folder}/pull",
+        "push_in_sub_specs": f"ipc://{folder}/sub",
+        "command_spec": f"ipc://{folder}/command",
+        "include": str(folder / "internal.conf"),
+        "sig_iss": SIG_ISS,
+        "sig_key": SIG_KEY,
+    }
+    lines = (folder / "etc/pushpin.conf").read_text().split("\n")
+    named = [(line.partition("=")[0], line) for line in lines]
+    text = "\n".join(f"{name}={settings[name]}" if name in settings else line for name, line in named)
+    (folder / "etc/pushpin.conf").write_text(text)
+    target = f"127.0.0.1:{backend_port}"
+    (folder / "etc/routes").write_text(f"* {target},over_http\n{PASSTHROUGH_HOST} {target}\n")
+    for name, source in (("internal.conf", "/usr/lib/pushpin/internal.conf"), ("zurl.conf", "/etc/zurl.conf")):
+        (folder / name).write_text(pathlib.Path(source).read_text().replace("/var/run/zurl", str(folder)))
+    proxy.spawn("zurl", f"--config={folder}/zurl.conf")
+    proxy.spawn("pushpin", f"--config={folder}/etc/pushpin.conf", "-m")
+    return proxy
+
+
+def gripproxy(backend_port: int) -> Proxy:
+    """gripproxy from this source tree."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="gripproxy-"))
+    proxy = Proxy("gripproxy", ("127.0.0.1", free_port()), ("127.0.0.1", free_port()), folder=folder)
+    target = f"http://127.0.0.1:{backend_port}"
+    (folder / "config.toml").write_text(f"""
+[realms.default]
+sig_iss = "{SIG_ISS}"
+sig_key = "{SIG_KEY}"
+
+[[routes]]
+realm = "default"
+backends = ["{target}"]
+
+[[routes]]
+host = "{PASSTHROUGH_HOST}"
+realm = "default"
+backends = ["{target}"]
+websocket = "passthrough"
+""")
+    command = [sys.executable, "-m", "gripproxy", "run", "--config", str(folder / "config.toml")]
+    addresses = [f"{host}:{port}" for host, port in (proxy.client, proxy.control)]
+    proxy.spawn(*command, "--listen", addresses[0], "--control", addresses[1])
+    return proxy
+
+
+def given(environment: Mapping[str, str]) -> Proxy:
+    """The proxy that the environment names: GRIP_PROXY_URL, GRIP_CONTROL_URL, and what else is known of it."""
+
+    def address(name: str) -> Address:
+        parts = urlsplit(environment[name])
+        assert parts.hostname and parts.port, f"{name} must name a host and a port"
+        return parts.hostname, parts.port
+
+    return Proxy(
+        "given",
+        address("GRIP_PROXY_URL"),
+        address("GRIP_CONTROL_URL"),
+        sig_iss=environment.get("GRIP_SIG_ISS"),
+        sig_key=environment.get("GRIP_SIG_KEY"),
+        passthrough_host=environment.get("GRIP_PASSTHROUGH_HOST"),
+    )
+
+
+PROXIES: dict[str, Callable[[int], Proxy]] = {"gripproxy": gripproxy, "pushpin": pushpin}
+
+
+def missing(name: str) -> Sequence[str]:
+    """The programs that a proxy needs and this machine lacks."""
+    needed = {"pushpin": ("pushpin", "zurl", "condure")}.get(name, ())
+    return [program for program in needed if not shutil.which(program)]
+
+
+def wait_until_ready(proxy: Proxy, backend: Backend) -> None:
+    """Waits until an instructed response and the control door work. Raises RuntimeError with the logs if not."""
+    backend.on("/ready", Reply(b"ready\n", [("Grip-Status", "299")]))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and all(process.poll() is None for process in proxy.processes):
+        try:
+            ready = fetch(*proxy.client, "/ready").status == 299 and fetch(*proxy.control, "/").status < 500
+        except (OSError, EOFError):
+            ready = False
+        if ready:
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{proxy.name} does not come up:\n{proxy.logs()}")
