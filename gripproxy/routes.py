@@ -37,7 +37,8 @@ class Target:
 class Route:
     """Where a request goes and how; the names and units are those of ``config.Route``.
 
-    ``signer`` makes its Grip-Sig and is None where ``grip`` is False. ``upstream_key`` is None where none is given.
+    ``signer`` makes its Grip-Sig and is None where ``grip`` is False; ``signed_with`` says whose key that is.
+    ``upstream_key`` is None where none is given.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Route:
     idle_timeout: float
     max_request_body: int
     signer: Signer | None
+    signed_with: str
     upstream_key: Key | None
     verify: bool
     ca: str
@@ -153,18 +155,24 @@ class _Signers:
         except ValueError as error:
             raise self._config.error(name, str(error)) from None
 
-    def signer(self, route: config.Route, path: str) -> Signer:
-        """The signer by the first that is given: the route's sig_key, the realm's, the realm's key, a random key."""
+    def signer(self, route: config.Route, path: str) -> tuple[Signer, str]:
+        """The signer, and the setting its key is from: the route's sig_key, the realm's, the realm's key, or none."""
         realm = self._config.realms[route.realm]
         issuer = route.sig_iss or realm.sig_iss or route.realm
+        name = "a random key"
+        # With only public keys publishers alone sign: nobody could check Grip-Sig with them anyway.
+        key = next((key for key in self._keys[route.realm] if key.can_sign), None)
         if route.sig_key:
-            key = self._signing(route.sig_key, f"{path}.sig_key")
+            name = f"{path}.sig_key"
+            key = self._signing(route.sig_key, name)
         elif realm.sig_key:
-            key = self._signing(realm.sig_key, f"realms.{route.realm}.sig_key")
+            name = f"realms.{route.realm}.sig_key"
+            key = self._signing(realm.sig_key, name)
+        elif key is not None:
+            name = f"realms.{route.realm}.key"
         else:
-            # With only public keys publishers alone sign: nobody could check Grip-Sig with them anyway.
-            key = next((key for key in self._keys[route.realm] if key.can_sign), self._random_key)
-        return self._signers.setdefault((key, issuer), Signer(key, issuer))
+            key = self._random_key
+        return self._signers.setdefault((key, issuer), Signer(key, issuer)), name
 
     def _signing(self, text: str, name: str) -> Key:
         key = self.key(text, name)
@@ -178,6 +186,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
     name = f"routes[{index}]"
     limit = configuration.limits.request_body if route.max_request_body is None else route.max_request_body
     host = route.host.lower()
+    signer, signed_with = signers.signer(route, name) if route.grip else (None, "")
     return Route(
         id=route.id or f"{host}{route.path}",
         host=host,
@@ -200,7 +209,8 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         response_timeout=route.response_timeout,
         idle_timeout=route.idle_timeout,
         max_request_body=limit,
-        signer=signers.signer(route, name) if route.grip else None,
+        signer=signer,
+        signed_with=signed_with,
         upstream_key=signers.key(route.upstream_key, f"{name}.upstream_key") if route.upstream_key else None,
         verify=route.verify,
         ca=route.ca,

@@ -181,24 +181,25 @@ def test_what_a_route_leaves_open_is_the_global_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("realm", "route", "key", "issuer"),
+    ("realm", "route", "key", "issuer", "signed_with"),
     [
-        (Realm(), {}, RANDOM, "r"),
-        (Realm(key=(Secret("k"), Secret("old"))), {}, b"k", "r"),
-        (Realm(key=(Secret("k"),), control_iss="publisher"), {}, b"k", "r"),
-        (Realm(key=(Secret("k"),), sig_iss="i"), {}, b"k", "i"),
-        (Realm(key=(Secret("k"),), sig_key=Secret("base64:c2ln"), sig_iss="i"), {}, b"sig", "i"),
-        (Realm(key=(Secret("k"),), sig_key=Secret("s"), sig_iss="i"), {"sig_key": Secret("t")}, b"t", "i"),
-        (Realm(key=(Secret("k"),)), {"sig_iss": "j"}, b"k", "j"),
+        (Realm(), {}, RANDOM, "r", "a random key"),
+        (Realm(key=(Secret("k"), Secret("old"))), {}, b"k", "r", "realms.r.key"),
+        (Realm(key=(Secret("k"),), control_iss="publisher"), {}, b"k", "r", "realms.r.key"),
+        (Realm(key=(Secret("k"),), sig_iss="i"), {}, b"k", "i", "realms.r.key"),
+        (Realm(key=(Secret("k"),), sig_key=Secret("base64:c2ln")), {}, b"sig", "r", "realms.r.sig_key"),
+        (Realm(sig_key=Secret("s"), sig_iss="i"), {"sig_key": Secret("t")}, b"t", "i", "routes[0].sig_key"),
+        (Realm(key=(Secret("k"),)), {"sig_iss": "j"}, b"k", "j", "realms.r.key"),
     ],
 )
 def test_the_signer_is_the_most_specific_that_is_given(
-    realm: Realm, route: dict[str, Any], key: bytes, issuer: str
+    realm: Realm, route: dict[str, Any], key: bytes, issuer: str, signed_with: str
 ) -> None:
-    signer = only({"realm": "r", **route}, {"r": realm}).signer
+    found = only({"realm": "r", **route}, {"r": realm})
 
-    assert signer is not None
-    assert verify([Key.from_bytes(key)], signer.token(0), 0, issuer)
+    assert found.signer is not None
+    assert verify([Key.from_bytes(key)], found.signer.token(0), 0, issuer)
+    assert signed_with == found.signed_with
 
 
 def test_routes_of_a_realm_share_their_signer() -> None:

@@ -1,0 +1,111 @@
+"""The command ``gripproxy check``: what a configuration comes to, before anything listens.
+
+Whatever ``gripproxy run`` would refuse at its start is refused here with the same words.
+"""
+
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import asdict, fields
+
+from gripproxy import config
+from gripproxy.auth import Publishers
+from gripproxy.config import Config
+from gripproxy.grip.tokens import Key
+from gripproxy.routes import Route, Routes
+
+# Settings of a route that have a line of their own, or that nobody should see.
+_OWN_LINE = frozenset(
+    {"backends", "host", "path", "realm", "id", "websocket", "grip", "sig_key", "sig_iss", "upstream_key", "rewrite"}
+)
+_DEFAULTS = asdict(config.Route(backends=("http://any",)))
+
+
+def check(path: Path | None, environment: Mapping[str, str] = {}, overrides: Mapping[str, Any] = {}) -> list[str]:
+    """The lines that describe a configuration, warnings last.
+
+    Raises: ConfigError, in one line, for anything that would keep the proxy from starting.
+    """
+    loaded = config.load(path, environment, overrides)
+    # Any random key does: it signs nothing here.
+    routes = Routes(loaded, b"random")
+    Publishers(loaded)
+    check_certificates(loaded)
+    return [*describe(loaded, routes), *(f"warning: {text}" for text in config.warnings(loaded))]
+
+
+def describe(configuration: Config, routes: Routes) -> list[str]:
+    """What each door, realm and route resolves to; no line shows a secret."""
+    server = configuration.server
+    lines = [f"clients on {', '.join(server.listen)}{' with TLS' if server.certificate else ''}"]
+    lines.append(f"control on {configuration.control.listen}")
+    for name, realm in sorted(configuration.realms.items()):
+        lines.append(f"realm {name}: {_publishers(name, realm)}")
+    for route, setting in zip(routes, configuration.routes, strict=True):
+        lines += [f"route {route.id}", *(f"  {name:<16} {text}" for name, text in _route(route, setting))]
+    return lines
+
+
+def check_certificates(configuration: Config) -> None:
+    """Load what TLS will need of every certificate, key and list of authorities.
+
+    Raises: ConfigError
+    """
+    server = configuration.server
+    _load_certificate(configuration, "server.certificate", server.certificate, server.certificate_key)
+    for index, route in enumerate(configuration.routes):
+        _load_certificate(configuration, f"routes[{index}].client_cert", route.client_cert, route.client_key)
+        if route.ca:
+            try:
+                ssl.create_default_context(cafile=route.ca)
+            except OSError as error:
+                raise configuration.error(f"routes[{index}].ca", _reason(error)) from None
+
+
+def _load_certificate(configuration: Config, name: str, certificate: str, key: str) -> None:
+    if not certificate:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key or None, lambda: "")
+    except OSError as error:
+        raise configuration.error(name, _reason(error)) from None
+
+
+def _reason(error: OSError) -> str:
+    # The text of an SSLError, "[X509: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:4095)", is for its authors.
+    reason = getattr(error, "reason", None) or error.strerror or str(error)
+    return f"cannot be used: {reason.replace('_', ' ').lower()}"
+
+
+def _publishers(name: str, realm: config.Realm) -> str:
+    door = f"POST /realm/{name}/publish/" + (" or /publish/" if name == config.DEFAULT_REALM else "")
+    if not realm.key:
+        return f"{door} from loopback, as it has no key"
+    algorithms = ", ".join(Key.from_text(text).algorithm for text in realm.key)
+    return f"{door} with a token of issuer {realm.control_iss or name!r} ({algorithms})"
+
+
+def _route(route: Route, setting: config.Route) -> Iterator[tuple[str, str]]:
+    yield "takes", f"{route.host}{route.path}"
+    backends = ", ".join(map(str, route.targets))
+    order = f" ({route.balance})" if len(route.targets) > 1 else ""
+    yield "backends", backends + order
+    if route.rewrite is not None:
+        example = route.path.rstrip("/") + "/x"
+        yield "rewrite", f"{example} -> {route.rewritten(example)}"
+    yield "realm", route.realm
+    yield "websocket", route.websocket
+    if route.signer is None:
+        yield "Grip-Sig", "none, plain proxying"
+    else:
+        yield "Grip-Sig", f"{route.signer.algorithm}, issuer {route.signer.issuer!r}, signed with {route.signed_with}"
+    if route.upstream_key is not None:
+        yield "upstream", f"Grip-Sig of a proxy in front is believed ({route.upstream_key.algorithm})"
+    for one in fields(config.Route):
+        value = getattr(setting, one.name)
+        if one.name not in _OWN_LINE and value != _DEFAULTS[one.name]:
+            # The values of fields may be credentials; their names tell enough.
+            shown = ", ".join(value) if isinstance(value, tuple | dict) else str(value)
+            yield one.name, shown

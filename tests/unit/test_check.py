@@ -1,0 +1,137 @@
+"""What a configuration comes to is said before anything listens, without secrets."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from gripproxy.check import check
+from gripproxy.errors import ConfigError
+
+
+def test_a_backend_alone_is_described() -> None:
+    assert [
+        "clients on 127.0.0.1:7999",
+        "control on 127.0.0.1:5561",
+        "realm default: POST /realm/default/publish/ or /publish/ from loopback, as it has no key",
+        "route */",
+        "  takes            */",
+        "  backends         http://127.0.0.1:8000",
+        "  realm            default",
+        "  websocket        over-http",
+        "  Grip-Sig         HS256, issuer 'default', signed with a random key",
+    ] == check(None, {}, {"backend": "http://127.0.0.1:8000"})
+
+
+def test_everything_that_differs_is_described_without_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        """
+        [realms.headline]
+        key = "changeme"
+        control_iss = "publisher"
+        [[routes]]
+        id = "api"
+        host = "*.example.org"
+        path = "/a"
+        rewrite = "/"
+        realm = "headline"
+        backends = ["http://127.0.0.1:8000", "https://b"]
+        balance = "round-robin"
+        websocket = "passthrough"
+        headers_set = {Authorization = "very-secret"}
+        verify = false
+        upstream_key = "very-secret"
+        connect_timeout = 1
+        [[routes]]
+        grip = false
+        backends = ["http://c"]
+        """
+    )
+
+    assert [
+        "clients on 127.0.0.1:7999",
+        "control on 127.0.0.1:5561",
+        "realm default: POST /realm/default/publish/ or /publish/ from loopback, as it has no key",
+        "realm headline: POST /realm/headline/publish/ with a token of issuer 'publisher' (HS256)",
+        "route api",
+        "  takes            *.example.org/a",
+        "  backends         http://127.0.0.1:8000, https://b (round-robin)",
+        "  rewrite          /a/x -> /x",
+        "  realm            headline",
+        "  websocket        passthrough",
+        "  Grip-Sig         HS256, issuer 'headline', signed with realms.headline.key",
+        "  upstream         Grip-Sig of a proxy in front is believed (HS256)",
+        "  headers_set      Authorization",
+        "  balance          round-robin",
+        "  connect_timeout  1.0",
+        "  verify           False",
+        "route */",
+        "  takes            */",
+        "  backends         http://c",
+        "  realm            default",
+        "  websocket        over-http",
+        "  Grip-Sig         none, plain proxying",
+        "warning: realms.headline: the key 'changeme' is known to everyone",
+        "warning: routes[0].verify: the backend's certificate is not verified",
+    ] == check(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[serve]", "serve: there is no such setting; did you mean 'server'?"),
+        ("[realms.a]\nkey = 'hex:x'", "realms.a.key: the key is not valid hex"),
+        ("[server]\ncertificate = 'rubbish.pem'", "server.certificate: cannot be used: "),
+        ("ca = 'rubbish.pem'", "routes[0].ca: cannot be used: "),
+        ("client_cert = 'rubbish.pem'", "routes[0].client_cert: cannot be used: "),
+        (
+            "client_cert = 'good.pem'\nclient_key = 'other.key'",
+            "routes[0].client_cert: cannot be used: key values mismatch",
+        ),
+    ],
+)
+def test_what_would_keep_the_proxy_from_starting_is_said(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "rubbish.pem").write_text("rubbish")
+    certificate, key = self_signed()
+    (tmp_path / "good.pem").write_bytes(certificate + key)
+    (tmp_path / "other.key").write_bytes(self_signed()[1])
+    path = tmp_path / "config.toml"
+    path.write_text(f"[[routes]]\nbackends = 'http://a'\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        check(path)
+
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_certificates_that_fit_are_good(tmp_path: Path) -> None:
+    certificate, key = self_signed()
+    (tmp_path / "good.pem").write_bytes(certificate + key)
+    path = tmp_path / "config.toml"
+    path.write_text(
+        "[server]\ncertificate = 'good.pem'\n"
+        "[[routes]]\nbackends = 'https://a'\nca = 'good.pem'\nclient_cert = 'good.pem'"
+    )
+
+    assert "clients on 127.0.0.1:7999 with TLS" == check(path)[0]
+
+
+def self_signed() -> tuple[bytes, bytes]:
+    """Make a certificate and its private key, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+        .not_valid_after(datetime.datetime(2099, 1, 1, tzinfo=datetime.UTC))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    return certificate.public_bytes(pem), key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
