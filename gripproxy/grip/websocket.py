@@ -170,6 +170,8 @@ class Session:
     def receive(self, event: Event) -> None:
         """Take what the client sent: a message, CLOSE with its payload, or DISCONNECT when it is lost or was cut.
 
+        Whatever has no meaning any more, such as a message after a CLOSE, is ignored.
+
         The owner answers the client's pings itself; they are given here all the same, for the backend.
         """
         if self._phase is not Phase.DONE:
@@ -181,8 +183,8 @@ class Session:
             self._is_refresh_due = True
 
     def _queue_message(self, event: Event) -> None:
-        if self._phase not in (Phase.OPENING, Phase.OPEN):
-            return  # after a CLOSE of either side nobody reads
+        if self._phase is not Phase.OPEN:
+            return  # a client must wait for the 101, and after a CLOSE of either side nobody reads
         if len(event.content) > self._limits.message_size:
             self._command(Close(1009, f"message exceeds {self._limits.message_size} bytes"))
             self._lose_client(event)
@@ -203,10 +205,12 @@ class Session:
             self._lose_client(event)
 
     def _lose_client(self, event: Event) -> None:
-        if self._is_gone or self._is_detached:
+        if self._is_gone:
             return
         self._is_gone = True
-        if self._phase is Phase.OPEN:
+        if self._is_detached:
+            pass  # a CLOSE is all that the backend is to hear
+        elif self._phase is Phase.OPEN:
             # Behind the messages that wait: the client did send them.
             self._outbox.append(_DISCONNECT)
             self._phase = Phase.LEAVING
