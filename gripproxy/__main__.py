@@ -1,7 +1,6 @@
 """The command line: `gripproxy run`, `check`, `publish`, `load`. Each command lives with its subject."""
 
 import asyncio
-import logging
 import os
 import sys
 from pathlib import Path
@@ -10,9 +9,17 @@ from typing import Any
 import click
 
 from gripproxy import __version__
+from gripproxy import check as checking
 from gripproxy.config import Config, load
 from gripproxy.errors import ConfigError
+from gripproxy.load.command import load_command
+from gripproxy.logs import configure
+from gripproxy.publish import publish_command
 from gripproxy.server import Server
+
+CONFIG_OPTION = click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file (TOML)."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,32 +28,44 @@ def main() -> None:
     """A realtime push proxy that speaks GRIP."""
 
 
-def _load(config: Path | None, overrides: dict[str, Any]) -> Config:
-    try:
-        return load(config, os.environ, overrides)
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-
-
 @main.command()
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file (TOML).")
-@click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
-@click.option("--control", metavar="HOST:PORT", help="Where backends publish.")
+@CONFIG_OPTION
+@click.option("--listen", metavar="HOST:PORT", help="Where clients connect.  [default: 127.0.0.1:7999]")
+@click.option("--control", metavar="HOST:PORT", help="Where backends publish.  [default: 127.0.0.1:5561]")
 @click.option("--backend", metavar="URL", help="Send every request to this backend.")
 def run(config: Path | None, listen: str | None, control: str | None, backend: str | None) -> None:
     """Run the proxy."""
     overrides = {"server.listen": listen, "control.listen": control, "backend": backend}
-    settings = _load(config, {key: value for key, value in overrides.items() if value is not None})
-    logging.basicConfig(
-        level=settings.log.level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    server = Server(settings)
     try:
-        _run(server)
-    except (ConfigError, OSError) as error:
-        click.echo(f"gripproxy: {error}", err=True)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        settings: Config = load(config, os.environ, overrides)
+        configure(settings.log)
+        _run(Server(settings))
+    except ConfigError as error:
+        _fail(str(error), 2)
+    except OSError as error:
+        _fail(f"gripproxy: {error}", 1)
+
+
+@main.command()
+@CONFIG_OPTION
+@click.option("--backend", metavar="URL", help="Send every request to this backend.")
+def check(config: Path | None, backend: str | None) -> None:
+    """Validate a configuration and print what each route resolves to."""
+    try:
+        lines = checking.check(config, os.environ, {"backend": backend})
+    except ConfigError as error:
+        _fail(str(error), 2)
+    for line in lines:
+        click.echo(line)
+
+
+main.add_command(publish_command)
+main.add_command(load_command)
+
+
+def _fail(message: str, status: int) -> Any:
+    click.echo(message, err=True)
+    sys.exit(status)
 
 
 def _run(server: Server) -> None:

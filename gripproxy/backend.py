@@ -9,11 +9,14 @@ closed, which is also how a backend learns that its client has left.
 """
 
 import asyncio
+import base64
+import hashlib
 import logging
+import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -22,7 +25,7 @@ from yarl import URL
 
 from gripproxy.errors import BackendError
 from gripproxy.grip import wire
-from gripproxy.grip.fields import Fields
+from gripproxy.grip.fields import Fields, field
 from gripproxy.routes import Route, Target
 
 log = logging.getLogger("gripproxy.backend")
@@ -42,6 +45,9 @@ POOL_IDLE = 15.0
 
 # Seconds for which a target that could not be connected to is tried last.
 TARGET_REST = 5.0
+
+# RFC 6455 1.3.
+ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 # One line of a response's head, and fields in it. Backends set large cookies and Grip-Set-Meta.
 LINE_MAX = 65_536
@@ -104,14 +110,14 @@ class Response:
         """
         try:
             return await self._payload.readany()
-        except (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise BackendError(f"{self.target} broke off its response: {_describe(error)}") from error
 
     async def read(self, limit: int) -> tuple[bytes, bool]:
         """Return the body up to a little over ``limit`` bytes, and whether that is all of it."""
         if self._payload.is_eof():
             return self._payload.read_nowait(), True
-        parts = []
+        parts: list[bytes] = []
         size = 0
         while size <= limit:
             part = await self.read_some()
@@ -130,6 +136,16 @@ class Response:
             self._connection.release()
         else:
             self._connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """A connection to a backend that has become a WebSocket; ``received`` came behind the 101 response."""
+
+    transport: asyncio.Transport
+    fields: Fields
+    received: bytes
+    target: Target
 
 
 class Backend:
@@ -194,6 +210,45 @@ class Backend:
                 return await self._ask(route, target, connection, request, before_body)
         raise BackendError("; ".join(failures), last.status, is_repeatable=True)
 
+    async def upgrade(self, route: Route, request: Request) -> Upgraded | Response:
+        """Ask a backend of the route to switch to WebSocket; a Response is its refusal.
+
+        The caller gives its protocol to the transport in the same turn of the loop.
+        Raises: BackendError.
+        """
+        key = base64.b64encode(os.urandom(16))
+        fields = (
+            *request.fields,
+            (b"Connection", b"Upgrade"),
+            (b"Upgrade", b"websocket"),
+            (b"Sec-WebSocket-Version", b"13"),
+            (b"Sec-WebSocket-Key", key),
+        )
+        request = replace(request, fields=fields)
+        failures = []
+        for target in self._targets(route):
+            try:
+                connection = await self._connect(route, target)
+            except BackendError as error:
+                failures.append(str(error))
+                continue
+            response = await self._ask(route, target, connection, request, None, may_switch=True)
+            if response.status != 101:
+                return response
+            protocol = connection.protocol
+            assert protocol is not None
+            transport, protocol.transport = protocol.transport, None
+            received = protocol._tail
+            connection.close()
+            if transport is None:
+                raise BackendError(f"{target} closed the connection behind its 101 response")
+            accept = base64.b64encode(hashlib.sha1(key + ACCEPT_GUID, usedforsecurity=False).digest())
+            if field(response.fields, b"sec-websocket-accept") != accept:
+                transport.abort()
+                raise BackendError(f"{target} answered with a wrong Sec-WebSocket-Accept")
+            return Upgraded(transport, response.fields, received, target)
+        raise BackendError("; ".join(failures), is_repeatable=True)
+
     def _targets(self, route: Route) -> list[Target]:
         """Return the route's targets in the order to try them; those that failed a moment ago come last."""
         targets = list(route.targets)
@@ -216,7 +271,7 @@ class Backend:
             )
         try:
             return await self._connector.connect(template, [], timeout)
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             message = f"{target} did not accept a connection within {route.connect_timeout:g} s"
             raise BackendError(message, 504, is_repeatable=True) from error
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
@@ -239,6 +294,8 @@ class Backend:
         connection: aiohttp.connector.Connection,
         request: Request,
         before_body: Callable[[], None] | None,
+        *,
+        may_switch: bool = False,
     ) -> Response:
         upload: asyncio.Task[None] | None = None
         try:
@@ -261,7 +318,7 @@ class Backend:
                     before_body()
                 _write(protocol, target, head)
                 upload = self._loop.create_task(_upload(protocol, body, is_chunked=request.length is None))
-            message, payload = await self._head(route, target, protocol, upload)
+            message, payload = await self._head(route, target, protocol, upload, may_switch)
             return Response(message, payload, connection, upload, target)
         except BaseException:
             if upload is not None:
@@ -270,7 +327,12 @@ class Backend:
             raise
 
     async def _head(
-        self, route: Route, target: Target, protocol: ResponseHandler, upload: asyncio.Task[None] | None
+        self,
+        route: Route,
+        target: Target,
+        protocol: ResponseHandler,
+        upload: asyncio.Task[None] | None,
+        may_switch: bool,
     ) -> tuple[aiohttp.http.RawResponseMessage, aiohttp.StreamReader]:
         """Wait for the final response's head."""
         reading: Awaitable[tuple[aiohttp.http.RawResponseMessage, aiohttp.StreamReader]]
@@ -282,7 +344,7 @@ class Backend:
                     reading = await _first(reading, upload)
                 async with asyncio.timeout(route.response_timeout or None):
                     message, payload = await reading
-                if message.code >= 200:
+                if message.code >= 200 or (message.code == 101 and may_switch):
                     return message, payload
                 if message.code == 101:
                     raise BackendError(f"{target} switched protocols though it was not asked to")

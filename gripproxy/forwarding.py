@@ -6,9 +6,10 @@ fields go on, byte for byte and in their order.
 """
 
 import ipaddress
+import re
 from functools import lru_cache
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
 from gripproxy.routes import Route
@@ -20,10 +21,13 @@ _ENDING = HOP_BY_HOP | {b"content-length", b"expect"}
 # On a GRIP route the proxy has to be able to read, patch and go on with a body, so that it must not be compressed.
 _ENDING_WITH_GRIP = _ENDING | {b"accept-encoding"}
 
+# RFC 3986 3.2.2 and 3.2.3, without user information.
+_is_authority = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?").fullmatch
+
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 
 
-class MalformedRequest(Exception):
+class MalformedRequestError(Exception):
     """The request is well-formed to the parser but not to HTTP; it gets 400 and the connection is closed."""
 
 
@@ -38,15 +42,26 @@ class Forwarding:
     def check(self, request: web.BaseRequest) -> tuple[str, str]:
         """Return the host and the origin-form target that a request names.
 
-        Raises: MalformedRequest.
+        Raises: MalformedRequestError, for what aiohttp's parser lets pass and a proxy must not
+        (RFC 9112 2.5, 3.2, 6.1).
         """
-        hosts = request.headers.getall("Host", ())
+        headers, version = request.headers, request.version
+        if version != HttpVersion11 and version != HttpVersion10:
+            raise MalformedRequestError(f"HTTP/{version.major}.{version.minor} is not spoken here")
+        coding = headers.get("Transfer-Encoding")
+        if coding is not None and (coding.strip().lower() != "chunked" or version == HttpVersion10):
+            raise MalformedRequestError("Transfer-Encoding can only be chunked, in HTTP/1.1")
+        hosts = headers.getall("Host", ())
         if len(hosts) > 1:
-            raise MalformedRequest("Host is given more than once")
-        if not hosts and request.version >= (1, 1):
-            raise MalformedRequest("Host is missing")
+            raise MalformedRequestError("Host is given more than once")
+        if not hosts and version == HttpVersion11:
+            raise MalformedRequestError("Host is missing")
         host = hosts[0] if hosts else ""
+        if host and not _is_authority(host):
+            raise MalformedRequestError("Host is not a host")
         target = request.raw_path
+        if "#" in target:
+            raise MalformedRequestError("the request target has a fragment")
         if target.startswith("/"):
             return host, target
         scheme, separator, rest = target.partition("://")
@@ -54,10 +69,13 @@ class Forwarding:
             # RFC 9112 3.2.2: the target's host stands above the Host field.
             end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
             path = rest[end:]
-            return rest[:end].rpartition("@")[2], path if path.startswith("/") else "/" + path
+            host = rest[:end].rpartition("@")[2]
+            if not _is_authority(host):
+                raise MalformedRequestError("the request target's host is not a host")
+            return host, path if path.startswith("/") else "/" + path
         if target == "*" and request.method == "OPTIONS":
             return host, target
-        raise MalformedRequest(f"the request target is not a path: {target[:100]!r}")
+        raise MalformedRequestError(f"the request target is not a path: {target[:100]!r}")
 
     def is_websocket(self, request: web.BaseRequest) -> bool:
         """Whether a request asks to be upgraded to WebSocket (RFC 6455 4.1)."""
@@ -90,7 +108,7 @@ class Forwarding:
                 continue
             elif name == b"host":
                 has_host = True
-                if not field[1] == host.encode("utf-8", "surrogateescape"):
+                if field[1] != host.encode("utf-8", "surrogateescape"):
                     kept.append((b"Host", host.encode("utf-8", "surrogateescape")))
                     continue
             kept.append(field)

@@ -21,9 +21,10 @@ from aiohttp import web
 from gripproxy.backend import Backend, Request, Response
 from gripproxy.config import Config
 from gripproxy.errors import BackendError, InstructError
-from gripproxy.forwarding import Forwarding, MalformedRequest
+from gripproxy.forwarding import Forwarding, MalformedRequestError
 from gripproxy.grip import wire
 from gripproxy.grip.commands import Accept, Reject
+from gripproxy.grip.events import Event
 from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
 from gripproxy.grip.instruct import Instruct, is_instruct
 from gripproxy.grip.websocket import Limits as SessionLimits
@@ -34,6 +35,7 @@ from gripproxy.transports import Done, Outcome, Replay
 from gripproxy.transports.client import Client, client_of
 from gripproxy.transports.holds import Holds
 from gripproxy.transports.over_http import OverHttp
+from gripproxy.transports.passthrough import Passthrough
 from gripproxy.transports.response import ResponseHold
 from gripproxy.transports.stream import StreamHold
 from gripproxy.transports.takeover import CLOSED, Connections, Held
@@ -68,9 +70,10 @@ class Proxy:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         client = client_of(request, self.connections)
+        client.begin()
         try:
             host, target = self._forwarding.check(request)
-        except MalformedRequest as error:
+        except MalformedRequestError as error:
             log.info("%s: refused: %s", client.peer, error)
             client.is_kept = False
             self._refuse(client, 400, f"{error}\n")
@@ -90,7 +93,7 @@ class Proxy:
     ) -> web.StreamResponse:
         fields = self._forwarding.fields(request, route, host)
         asked = Request(request.method, route.rewritten(target).encode("utf-8", "surrogateescape"), fields)
-        if self._forwarding.is_websocket(request) and (route.grip or route.websocket == "passthrough"):
+        if self._forwarding.is_websocket(request):
             return await self._open_websocket(request, client, route, asked)
         expects = request.headers.get("Expect", "").lower() == "100-continue" and client.is_chunkable
         body = await self._body(request, client, route, expects)
@@ -296,6 +299,8 @@ class Proxy:
             self._refuse(client, 400, f"Not a valid WebSocket request: {fault}.\n")
             return CLOSED
         is_deflated = offers_deflate(request.raw_headers)
+        if route.websocket == "passthrough":
+            return await self._open_passthrough(request, client, route, asked, is_deflated=is_deflated)
         fields = tuple(field for field in asked.fields if _is_forwarded_with_events(field[0].lower()))
         leg = OverHttp(
             self._backend,
@@ -334,6 +339,44 @@ class Proxy:
                         hold.data_received(received)
                     leg.begin()
                     return CLOSED
+
+    async def _open_passthrough(
+        self, request: web.BaseRequest, client: Client, route: Route, asked: Request, *, is_deflated: bool
+    ) -> web.StreamResponse:
+        """Ask the backend for a WebSocket of its own, and relay between the two."""
+        fields = tuple(field for field in asked.fields if field[0].lower() not in _OF_THE_HANDSHAKE)
+        if route.grip:
+            fields += ((b"Sec-WebSocket-Extensions", b"grip"),)
+        try:
+            async with asyncio.timeout(self._limits.websocket_handshake_timeout):
+                upgraded = await self._backend.upgrade(route, replace(asked, fields=fields))
+        except TimeoutError:
+            self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
+            return client.finish(self.holds.wheel, self._keepalive_timeout)
+        except BackendError as error:
+            log.warning("WebSocket %s: %s", route.id, error)
+            self._refuse(client, error.status, self._explain(route, str(error)))
+            return client.finish(self.holds.wheel, self._keepalive_timeout)
+        if isinstance(upgraded, Response):
+            try:
+                await self._pass_through(client, upgraded)
+            finally:
+                upgraded.close()
+            return client.finish(self.holds.wheel, self._keepalive_timeout)
+        leg = Passthrough(upgraded, self._limits.websocket_message, is_grip=route.grip)
+        try:
+            transport, received = client.take()
+        except ConnectionResetError:
+            leg.receive(Event("DISCONNECT"))
+            raise
+        key = request.headers["Sec-WebSocket-Key"].encode()
+        transport.write(encode_accept(key, leg.fields, is_deflated=is_deflated))
+        hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
+        self._metrics.holds["websocket"] += 1
+        leg.begin(hold, upgraded.received)
+        if received:
+            hold.data_received(received)
+        return CLOSED
 
     def _session_limits(self, route: Route) -> SessionLimits:
         limits = self._session_limits_of.get(route.one_event)
@@ -398,6 +441,12 @@ class Proxy:
 
 # Of a client's handshake these do not go into the requests with events: the proxy has its own.
 _OF_THE_EVENTS = frozenset({b"accept", b"content-type", b"connection-id", b"sec-websocket-extensions"})
+
+
+# Of a client's handshake these are between it and the proxy.
+_OF_THE_HANDSHAKE = frozenset(
+    {b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-accept"}
+)
 
 
 def _is_forwarded_with_events(name: bytes) -> bool:

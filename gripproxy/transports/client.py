@@ -68,11 +68,19 @@ class Client:
 
         Raises: ConnectionResetError when the client has left.
         """
-        owner = self._connection if self._connection is not None else self._held
-        transport = owner.transport if isinstance(owner, ClientConnection) else owner and owner.connection
+        transport: asyncio.Transport | None = None
+        if self._connection is not None:
+            transport = self._connection.transport
+        elif self._held is not None:
+            transport = self._held.connection
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client left")
         return transport
+
+    def begin(self) -> None:
+        """Note that a response is to come and nothing of it is out."""
+        if self._connection is not None:
+            self._connection.has_written = False
 
     def write(self, data: bytes) -> None:
         """Write bytes of the response.
@@ -80,6 +88,8 @@ class Client:
         Raises: ConnectionResetError when the client has left.
         """
         self.has_begun = True
+        if self._connection is not None:
+            self._connection.has_written = True
         self.transport.write(data)
 
     async def drain(self) -> None:

@@ -1,4 +1,4 @@
-"""Frames from a client, joined to messages: wsproto's parser, with limits, and made only when there is something to read.
+"""Frames from a client, joined to messages: by wsproto, with limits, and only while there is something to read.
 
 Most WebSocket clients of a push proxy seldom send anything, so an idle connection keeps no parser: it is made for the
 bytes that come and dropped when they end with a whole message.
@@ -7,7 +7,7 @@ bytes that come and dropped when they end with a whole message.
 import zlib
 
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Message, Ping, Pong, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode
 from wsproto.utilities import LocalProtocolError
@@ -52,13 +52,14 @@ class BoundedDeflate(PerMessageDeflate):
 
 
 class Frames:
-    """The parser of one client's frames."""
+    """The parser of one peer's frames: a client's, or with ``is_backend`` a backend's."""
 
     __slots__ = ("_is_text", "_limit", "_parser", "_parts", "_size")
 
-    def __init__(self, limit: int, *, is_deflated: bool) -> None:
+    def __init__(self, limit: int, *, is_deflated: bool = False, is_backend: bool = False) -> None:
         """``limit`` is the size of the largest message, in bytes (after inflation)."""
-        self._parser = Connection(ConnectionType.SERVER, [BoundedDeflate(limit)] if is_deflated else [])
+        role = ConnectionType.CLIENT if is_backend else ConnectionType.SERVER
+        self._parser = Connection(role, [BoundedDeflate(limit)] if is_deflated else [])
         self._limit = limit
         self._parts: list[bytes] = []
         self._size = 0
@@ -81,7 +82,7 @@ class Frames:
             raise FrameError(CloseReason.PROTOCOL_ERROR, str(error)) from error
 
     def _take(self, event: object) -> Event | None:
-        if isinstance(event, Message):
+        if isinstance(event, TextMessage | BytesMessage):
             return self._join(event)
         if isinstance(event, Ping):
             return Event("PING", bytes(event.payload))
@@ -94,12 +95,11 @@ class Frames:
         code = None if event.code == CloseReason.NO_STATUS_RCVD else int(event.code)
         return Event("CLOSE", encode_close(code, event.reason or ""))
 
-    def _join(self, event: Message) -> Event | None:
+    def _join(self, event: TextMessage | BytesMessage) -> Event | None:
         if isinstance(event, TextMessage):
             self._is_text = True
             part = event.data.encode()
         else:
-            assert isinstance(event, BytesMessage)
             self._is_text = False
             part = bytes(event.data)
         self._parts.append(part)

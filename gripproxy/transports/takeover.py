@@ -15,8 +15,9 @@ import logging
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMethod
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 
+from gripproxy.grip.wire import encode_response
 from gripproxy.hub import GONE, Transport
 
 log = logging.getLogger("gripproxy.client")
@@ -26,6 +27,9 @@ RECEIVED_MAX = 65_536
 
 # The buffer mark at which a body that is streamed to a client waits for it (asyncio's own default).
 FLOW_HIGH = 65_536
+
+MALFORMED = b"Malformed request.\n"
+TEXT = ((b"Content-Type", b"text/plain; charset=utf-8"),)
 
 
 class Sent(web.StreamResponse):
@@ -65,14 +69,16 @@ class Connections(web.Server):
         connection.data_received(received)
 
 
-class ClientConnection(web.RequestHandler):  # type: ignore[misc]  # aiohttp does not say that it may be subclassed
+class ClientConnection(web.RequestHandler):
     """aiohttp's side of a client's connection."""
 
-    __slots__ = ("_latest",)
+    __slots__ = ("_latest", "has_written")
 
     def __init__(self, manager: web.Server, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._latest = b""
+        # Whether the response to the request in hand has begun, which aiohttp can't know.
+        self.has_written = False
 
     def data_received(self, data: bytes) -> None:
         """Keep the latest bytes, which tell whether another request came behind the one that is held."""
@@ -115,19 +121,19 @@ class ClientConnection(web.RequestHandler):  # type: ignore[misc]  # aiohttp doe
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer a request that could not be parsed (400), or a fault of ours (500), with one line in the log."""
-        self.keep_alive(False)
+        transport = self.transport
         if status < 500:
             kind = "not HTTP" if isinstance(exc, BadHttpMethod) else str(message or exc).partition("\n")[0]
             log.info("%s: refused a malformed request: %s", request.remote, kind[:200])
-            text = "Malformed request.\n"
+            status, text = (431, b"The header is too large.\n") if isinstance(exc, LineTooLong) else (400, MALFORMED)
         else:
             log.error("%s: a fault of the proxy", request.remote, exc_info=exc)
-            text = "Internal error.\n"
-        if request.writer.output_size > 0 or self.transport is None:
-            raise ConnectionResetError("the response is out already")
-        response = web.Response(status=status, text=text)
-        response.force_close()
-        return response
+            text = b"Internal error.\n"
+        if transport is None:
+            raise ConnectionResetError("the client left")
+        if request.writer.output_size == 0 and not self.has_written:
+            transport.write(encode_response(status, b"", TEXT, text, is_last=True))
+        return CLOSED
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
         """Log what escaped aiohttp's own handling."""

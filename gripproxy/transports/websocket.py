@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from gripproxy.backend import ACCEPT_GUID
 from gripproxy.grip import events as ev
 from gripproxy.grip import wire
 from gripproxy.grip.events import Event
@@ -31,8 +32,6 @@ log = logging.getLogger("gripproxy.websocket")
 
 # Seconds that a client has to answer a Close frame, and a backend to answer a client's.
 CLOSE_LINGER = 5.0
-
-_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Leg(Protocol):
@@ -481,7 +480,7 @@ def offers_deflate(fields: Fields) -> bool:
 
 def encode_accept(key: bytes, fields: Fields, *, is_deflated: bool) -> bytes:
     """Return the head of the 101 response."""
-    digest = base64.b64encode(hashlib.sha1(key + _ACCEPT_GUID, usedforsecurity=False).digest())
+    digest = base64.b64encode(hashlib.sha1(key + ACCEPT_GUID, usedforsecurity=False).digest())
     own = [
         (b"Upgrade", b"websocket"),
         (b"Connection", b"Upgrade"),
