@@ -1,0 +1,211 @@
+"""Pushpin's routes file becomes routes of ours, and what cannot be said is warned of."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gripproxy.config import load
+from gripproxy.errors import ConfigError
+from gripproxy.import_routes import import_routes
+
+A = {"backends": ["http://a:1"], "websocket": "passthrough"}
+B = {"backends": ["http://a:1"]}  # over-http is the default
+
+
+def imported(text: str) -> list[dict[str, Any]]:
+    toml, _ = import_routes(text)
+    routes: list[dict[str, Any]] = tomllib.loads(toml).get("routes", [])
+    return routes
+
+
+@pytest.mark.parametrize(
+    ("line", "route"),
+    [
+        ("* a:1,over_http", B),
+        ("* a:1", A),
+        ("*  a:1  ", A),
+        ("* a:1\r", A),
+        ("* a:1 # comment", A),
+        ("* a:1# comment", A),
+        ('"*" "a:1"', A),
+        ('* "a":"1"', A),
+        ("Example.org a:1", {**A, "host": "example.org"}),
+        ("* a:1 b:2", {**A, "backends": ["http://a:1", "http://b:2"]}),
+        ("* [::1]:1", {**A, "backends": ["http://[::1]:1"]}),
+        ("* a:1,ssl b:2", {**A, "backends": ["https://a:1", "http://b:2"]}),
+        ("* a:1,ssl,insecure", {**A, "backends": ["https://a:1"], "verify": False}),
+        ("* a:1,host=b:2", {**A, "host_header": "b:2"}),
+        ("* a:1,sub=x,sub=y,over_http,one_event", {**B, "subscribe": ["x", "y"], "one_event": True}),
+        ("*,id=x a:1", {**A, "id": "x"}),
+        ("*,debug a:1", {**A, "debug": True}),
+        ("*,no_grip a:1", {**A, "grip": False}),
+        ("*,prefix=x- a:1", {**A, "prefix": "x-"}),
+        ('*,prefix="x y," a:1', {**A, "prefix": "x y,"}),
+        ('*,prefix="x\\"\\\\y#" a:1', {**A, "prefix": 'x"\\y#'}),
+        ('*,"prefix=x=y" a:1', {**A, "prefix": "x=y"}),
+        ("*,sig_iss=i,sig_key=base64:c2Vj a:1", {**A, "sig_iss": "i", "sig_key": "base64:c2Vj"}),
+        ("*,as_host=b.c a:1", {**A, "host_header": "b.c"}),
+        ("*,path_beg=/a/ a:1", {**A, "path": "/a/"}),
+        ("*,path_beg= a:1", A),
+        ("*,path_beg=/a/,path_rem=2 a:1", {**A, "path": "/a/", "rewrite": "/"}),
+        ("*,path_beg=/a/,path_rem=3 a:1", {**A, "path": "/a/", "rewrite": "/"}),
+        ("*,path_beg=/a/b/,path_rem=2 a:1", {**A, "path": "/a/b/", "rewrite": "/b/"}),
+        ("*,path_beg=/a/,replace_beg=/b/ a:1", {**A, "path": "/a/", "rewrite": "/b/"}),
+        ("*,header=A:b,header=C: a:1", {**A, "headers_set": {"A": "b"}, "headers_remove": ["C"]}),
+        ('*,header="A: b c" a:1', {**A, "headers_set": {"A": "b c"}}),
+    ],
+)
+def test_a_line_becomes_a_route_without_warning(line: str, route: dict[str, Any]) -> None:
+    assert [route] == imported(line)
+    assert [] == import_routes(line)[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "route", "warning"),
+    [
+        ("*,path_beg=/a a:1", {**A, "path": "/a"}, "path_beg=/a took /abc too; path takes only /a, /a/... and /a?..."),
+        ("*,ssl=yes a:1", A, "ssl: a route takes requests with and without TLS"),
+        ("*,proto=ws a:1", A, "proto=ws: a route takes HTTP and WebSockets both"),
+        ("*,aco a:1", A, "aco has no equivalent that lets in every origin with credentials; list the origins in cors"),
+        ("*,jsonp_cb=x a:1", A, "JSON-P has no equivalent"),
+        ("*,sockjs=/s a:1", A, "SockJS has no equivalent"),
+        ("*,session a:1", A, "session detection has no equivalent"),
+        ("*,orig_headers a:1", A, "orig_headers has no equivalent"),
+        ("*,log_level=1 a:1", A, "log_level has no equivalent for one route; see [log]"),
+        ("*,nonsense a:1", A, "nonsense is not known"),
+        ("* a:1,untrusted", A, "untrusted has no equivalent: backends in private networks are never refused"),
+        (
+            "* a:1,trust_connect_host",
+            A,
+            "trust_connect_host has no equivalent; set host_header to the name in the certificate",
+        ),
+        ("* a:1,nonsense=1", A, "nonsense is not known"),
+        ("* test a:1", A, "target test left out: only HTTP targets have an equivalent"),
+        ("* zhttp/tcp://x:1,over_http a:1", A, "target zhttp/tcp://x:1 left out: only HTTP targets have an equivalent"),
+        (
+            "* a:1,over_http b:2",
+            {**B, "backends": ["http://a:1", "http://b:2"]},
+            "target b:2: the properties of the first target are taken for all",
+        ),
+        (
+            "*,sig_key=file:k a:1",
+            {**A, "sig_key": "file:k"},
+            "a key file that is not PEM holds hexadecimal digits for Pushpin; write hex: before them",
+        ),
+        (
+            "* a:1,client_cert=c",
+            {**A, "client_cert": "c"},
+            "client_cert: a relative path starts from the configuration file now",
+        ),
+    ],
+)
+def test_what_has_no_equivalent_is_warned_of(line: str, route: dict[str, Any], warning: str) -> None:
+    toml, warnings = import_routes("# first line\n" + line)
+
+    assert [route] == tomllib.loads(toml)["routes"]
+    assert [f"line 2: {warning}"] == warnings
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("*", "there is no target"),
+        ("* test", "there is no HTTP target"),
+        ("* a", "target 'a' has no port"),
+        ("* [::1]", "target '[::1]' has no port"),
+        ("* a:x", "target 'a:x' has no port"),
+        ("* a:99999", "backends[0]: must be http(s)://host[:port], not 'http://a:99999'"),
+        (",id=x a:1", "a route without host is reached by Pushpin-Route only, which has no equivalent"),
+        ("id=x a:1", "a route without host is reached by Pushpin-Route only, which has no equivalent"),
+        ("*, a:1", "a property has no name"),
+        ("*,=x a:1", "a property has no name"),
+        ("* a:1,", "a property has no name"),
+        ('* "a:1', "a quote is not closed"),
+        ("*\ta:1", "there is no target"),  # sections are separated by spaces, not tabs
+        ("a:80 a:1", """host: must be a host without port, "*.host" or "*", not 'a:80'"""),
+        ("*,proto=ftp a:1", "proto must be http or ws, not 'ftp'"),
+        ("*,path_beg=a/ a:1", "path: must be a path as in a URL, from its / and without query, not 'a/'"),
+        ("*,path_beg=/ab/,path_rem=2 a:1", "path_rem=2 does not take whole segments of /ab/, which has no equivalent"),
+        ("*,path_beg=/a/,path_rem=9 a:1", "path_rem=9 does not take whole segments of /a/, which has no equivalent"),
+        ("*,path_rem=x a:1", "path_rem must be a number, not 'x'"),
+        ("*,header=Host:b a:1", "headers_set: Host is this proxy's to set, see host_header"),
+        ("* a:1,client_key=k", "client_cert: is missing, though client_key is given"),
+    ],
+)
+def test_a_line_that_cannot_be_taken_over_is_left_out(line: str, reason: str) -> None:
+    toml, warnings = import_routes(f"{line}\n*,id=good a:1\n")
+
+    assert ["good"] == [route["id"] for route in tomllib.loads(toml)["routes"]]
+    assert [f"line 1: left out: {reason}"] == warnings
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment", "  # only a comment\r\n"])
+def test_nothing_becomes_nothing(text: str) -> None:
+    assert ("", []) == import_routes(text)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_lines_for_two_protocols_become_one_route(order: int) -> None:
+    """A usual pair: plain HTTP, and WebSockets over HTTP, to the same server."""
+    lines = ["*,proto=http a:1", "*,proto=ws a:1,over_http"][::order]
+
+    assert [B] == imported("\n".join(lines))
+    assert [] == import_routes("\n".join(lines))[1]
+
+
+def test_the_same_host_and_path_twice_is_left_out() -> None:
+    toml, warnings = import_routes("* a:1\n*,ssl=yes b:2\n*,proto=ws c:3")
+
+    assert [A] == tomllib.loads(toml)["routes"]
+    assert [f"line {number}: left out: an earlier line has the same host and path" for number in (2, 3)] == warnings
+
+
+LINES = st.lists(
+    st.one_of(
+        st.text(),
+        st.tuples(
+            st.sampled_from(
+                ["*", "a", '"*"', "*,path_beg=/a/", "a,header=", "*,prefix=", "b,id=", "c,sig_key=", "d,as_host="]
+            ),
+            st.text(max_size=8),
+            st.sampled_from([" a:1", " a:1,ssl b:2", " [::1]:1,over_http", " a:1,sub=x,host="]),
+            st.text(max_size=4),
+        ).map("".join),
+    ),
+    max_size=5,
+).map("\n".join)
+
+
+@given(LINES)
+def test_any_text_becomes_a_configuration_that_loads(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    toml, _ = import_routes(text)
+    if not toml:
+        return
+    path = tmp_path_factory.getbasetemp() / "imported.toml"
+    path.write_text(toml, encoding="utf-8", newline="\n")
+    try:
+        load(path)
+    except ConfigError as error:
+        assert "there is no file" in str(error)  # noqa: PT017
+
+
+def test_the_file_of_a_pushpin_installation_loads(tmp_path: Path) -> None:
+    toml, warnings = import_routes(
+        """
+# the default route
+* localhost:8000,over_http
+
+api.example.com,path_beg=/v1/,sig_iss=realm,sig_key=base64:c2VjcmV0  10.0.0.1:80,over_http 10.0.0.2:80,over_http
+"""
+    )
+    path = tmp_path / "config.toml"
+    path.write_text(toml)
+
+    assert [] == warnings
+    first, second = load(path).routes
+    assert ("*", ("http://localhost:8000",)) == (first.host, first.backends)
+    assert ("api.example.com", "/v1/", "realm") == (second.host, second.path, second.sig_iss)
