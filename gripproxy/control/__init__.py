@@ -18,21 +18,29 @@ from gripproxy.auth import Publishers, challenge
 from gripproxy.bus import Bus
 from gripproxy.config import DEFAULT_REALM, Config
 from gripproxy.control.answer import TEXT, Answer, RefusalError, encode_answer, encode_body, negotiate
-from gripproxy.control.request import Target, check_content, check_method, is_local, read_body, resolve
+from gripproxy.control.request import (
+    LOG_EVERY,
+    Target,
+    check_content,
+    check_method,
+    is_local,
+    read_body,
+    request_log,
+    resolve,
+)
 from gripproxy.errors import AuthError, GripError
 from gripproxy.grip.fields import Fields
 from gripproxy.grip.item import Item, parse_items
 from gripproxy.metrics import CONTENT_TYPE as METRICS_TYPE
 from gripproxy.metrics import Metrics
 
+__all__ = ["KEEP_ALIVE_GRACE", "Control", "request_log"]
+
 log = logging.getLogger("gripproxy.control")
 
 # Seconds that an idle connection is kept beyond what is announced: a client who believes the announcement never sends
 # into a connection that is just being closed. Node does not repeat a POST that was lost that way.
 KEEP_ALIVE_GRACE = 5.0
-
-# Seconds between two log lines about refusals with the same status.
-REFUSALS_EVERY = 60.0
 
 # Characters of an error text that are sent or logged; it may quote what a publisher sent.
 ERROR_MAX = 1000
@@ -205,7 +213,7 @@ class Refusals:
         """Log or count one refusal; ``text`` may quote what a stranger sent, so it is escaped."""
         now = self._clock()
         unlogged = self._unlogged.get(status, 0)
-        if status in self._logged_at and now - self._logged_at[status] < REFUSALS_EVERY:
+        if status in self._logged_at and now - self._logged_at[status] < LOG_EVERY:
             self._unlogged[status] = unlogged + 1
             return
         self._logged_at[status], self._unlogged[status] = now, 0

@@ -4,6 +4,9 @@ Each check raises ``RefusalError`` with the answer; none of them believes a fiel
 """
 
 import asyncio
+import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -15,6 +18,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from gripproxy.config import DEFAULT_REALM
 from gripproxy.control.answer import JSON, TEXT, RefusalError
 from gripproxy.grip.fields import media_type
+
+# Seconds between two log lines about the same.
+LOG_EVERY = 60.0
 
 # Seconds for a whole body to arrive. Publishers are near, and the libraries send at once.
 BODY_TIMEOUT = 30.0
@@ -184,3 +190,38 @@ def is_loopback(host: str) -> bool:
     address = ip_address(host.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+class Malformed:
+    """A log filter for what aiohttp says of requests that are not HTTP: a line a minute, with their number.
+
+    aiohttp logs each with a traceback that shows the bytes, and so perhaps a token, to whoever sends them.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._logged_at = -LOG_EVERY
+        self._unlogged = 0
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return True
+        now = self._clock()
+        if now - self._logged_at < LOG_EVERY:
+            self._unlogged += 1
+            return False
+        peer = record.args[0] if isinstance(record.args, tuple) and record.args else "unknown"
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg = "refused a malformed request from %s: %s (%d more before it)"
+        record.args = (peer, type(error).__name__, self._unlogged)
+        record.exc_info = record.exc_text = None
+        self._logged_at, self._unlogged = now, 0
+        return True
+
+
+def request_log(name: str, clock: Callable[[], float] = time.monotonic) -> logging.Logger:
+    """Return a logger for ``aiohttp.web.Server(logger=...)`` that cannot be flooded from outside."""
+    log = logging.getLogger(name)
+    log.filters = [Malformed(clock)]
+    return log

@@ -1,6 +1,7 @@
 """Requests at the control door: targets, content types, peers."""
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from gripproxy.control.request import (
     is_loopback,
     is_publishable,
     read_body,
+    request_log,
     resolve,
 )
 from tests.unit.control.test_control import Content, Request
@@ -243,3 +245,25 @@ def test_another_expectation_is_refused() -> None:
 )
 def test_a_broken_body_is_refused(error: Exception, expected: tuple[int, str, bool]) -> None:
     assert expected == refused(Request(content=Content([b"x"], error=error)))
+
+
+def test_malformed_requests_are_logged_once_a_minute_without_what_was_sent(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    log = request_log("gripproxy.test.malformed", lambda: now[0])
+
+    for now[0] in (0.0, 1.0, 59.0, 60.0):
+        log.error("Error handling request from %s", "10.0.0.1", exc_info=TransferEncodingError("confidential"))
+
+    assert [
+        (logging.WARNING, "refused a malformed request from 10.0.0.1: TransferEncodingError (0 more before it)"),
+        (logging.WARNING, "refused a malformed request from 10.0.0.1: TransferEncodingError (2 more before it)"),
+    ] == [(record.levelno, record.getMessage()) for record in caplog.records]
+    assert "confidential" not in caplog.text
+
+
+def test_other_errors_are_logged_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    log = request_log("gripproxy.test.malformed", lambda: 0.0)
+
+    log.error("Error handling request from %s", "10.0.0.1", exc_info=ZeroDivisionError("a defect"))
+
+    assert "ZeroDivisionError: a defect" in caplog.text
