@@ -786,6 +786,20 @@ def test_the_backend_closes_and_the_client_does_not_answer() -> None:
     )
 
 
+def test_a_client_that_answered_the_backends_close_may_go() -> None:
+    play(
+        *opened(),
+        refresh,
+        posts(),
+        answers(CLOSE, gives=(Close(None, ""),)),
+        client("CLOSE"),
+        client("DISCONNECT"),
+        posts(CLOSE),
+        answers(),
+        over,
+    )
+
+
 def test_the_backend_may_close_with_its_first_answer() -> None:
     play(
         posts(OPEN),
@@ -801,6 +815,7 @@ def test_both_close_at_once() -> None:
         posts(says(b"x")),
         client("CLOSE", encode_close(1000)),
         answers(Event("CLOSE", b"\x0f\xa0"), gives=(Close(4000, ""),)),
+        client("DISCONNECT"),
         posts(Event("CLOSE", b"\x03\xe8")),
         answers(),
         over,
@@ -1072,6 +1087,23 @@ def test_a_client_lost_while_a_request_waits_to_be_repeated_is_reported_after_it
         posts(DISCONNECT),
         answers(),
         over,
+    )
+
+
+def test_a_loss_while_a_poll_waits_to_be_repeated_is_reported_at_once() -> None:
+    play(
+        *opened(EVERY_30_S),
+        client("CLOSE"),
+        posts(CLOSE),
+        answers(),
+        at(30),
+        posts(),
+        fails(),
+        silent(until=31),
+        client("DISCONNECT"),
+        posts(DISCONNECT),
+        fails(),
+        silent(until=31),  # the first repetition of this request
     )
 
 
