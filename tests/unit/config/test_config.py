@@ -1,14 +1,22 @@
 """Settings have their defaults, are checked against one another, and are overridden from outside."""
 
+import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields
 
 from gripproxy import config
 from gripproxy.config import Config, Realm, Route, Secret, load, warnings
+from gripproxy.config.reader import Reader
 from gripproxy.errors import ConfigError
 
+ROOT = Path(__file__).parents[3]
 ROUTE = Route(backends=("http://127.0.0.1:8000",))
 ONE_ROUTE = '[[routes]]\nbackends = ["http://127.0.0.1:8000"]\n'
 
@@ -219,3 +227,65 @@ def test_keys_are_not_shown(tmp_path: Path) -> None:
 
     assert "very-secret" not in repr(load(path))
     assert "very-secret" not in str(load(path))
+
+
+DOCUMENTATION = ROOT / "docs" / "configuration.md"
+TABLES: dict[str, tuple[type[Struct], str]] = {
+    "[server]": (config.Server, "SERVER__"),
+    "[control]": (config.Control, "CONTROL__"),
+    "[log]": (config.Log, "LOG__"),
+    "[limits]": (config.Limits, "LIMITS__"),
+    "[realms.NAME]": (config.Realm, "REALMS__NAME__"),
+    "[[routes]]": (config.Route, "ROUTES__0__"),
+}
+
+
+def written(value: Any) -> str:
+    """Write a default as the documentation does."""
+    if value is None:
+        return "not set"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(json.dumps(one) for one in value)}]`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{json.dumps(value)}`"
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_the_documentation_has_every_setting_with_its_default_and_variable(heading: str) -> None:
+    kind, variable = TABLES[heading]
+    section = DOCUMENTATION.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    documented = [
+        tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in section.splitlines() if "| `" in line
+    ]
+
+    expected = []
+    for one in fields(kind):
+        made = one.default_factory() if one.default_factory is not NODEFAULT else one.default
+        default = "required" if one.required else written(made)
+        expected.append((f"`{one.name}`", default, f"`GRIPPROXY__{variable}{one.name.upper()}`"))
+    assert expected == [cells[:3] for cells in documented]
+    assert all(cells[3] for cells in documented)
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"```toml\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.DOTALL)
+)
+def test_the_examples_of_the_documentation_load(tmp_path: Path, block: str) -> None:
+    assert [] == warnings(load(write(tmp_path, block)))
+
+
+def test_the_variables_of_the_documentation_load() -> None:
+    text = DOCUMENTATION.read_text(encoding="utf-8").partition("## The environment")[2].partition("\n## ")[0]
+    for name, value in re.findall(r"^\| `(GRIPPROXY__\w+)=(.+?)` \|", text, re.MULTILINE):
+        assert load(None, {"GRIPPROXY__ROUTES__0__BACKENDS": "http://a", name: value.replace("...", "AAAA")})
+
+
+def test_the_example_is_what_it_says() -> None:
+    """It loads, and the settings in it that are commented out have their defaults."""
+    path = ROOT / "config.example.toml"
+    text = path.read_text(encoding="utf-8")
+    everything = re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE)
+
+    loaded = load(path)
+    assert tomllib.loads(everything) != tomllib.loads(text)
+    assert Reader(path).struct(Config, tomllib.loads(everything)) == msgspec.structs.replace(loaded, source="")
+    assert ["realms.headline: the key 'changeme' is known to everyone"] == warnings(loaded)
