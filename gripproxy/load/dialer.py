@@ -1,12 +1,13 @@
 """What a process of the test needs of the system: connections and their addresses, TLS, open files, a loop."""
 
 import asyncio
+import os
 import resource
-import signal
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
+from multiprocessing.connection import Connection
 from typing import Any
 
 from gripproxy.load.plan import CONNECTIONS_PER_ADDRESS, Endpoint
@@ -87,11 +88,26 @@ def reason_of(error: OSError) -> str:
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Run ``main`` on uvloop where there is one. Interrupts are the fleet's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Run ``main`` on uvloop where there is one."""
     try:
         import uvloop
     except ImportError:
         asyncio.run(main)
     else:
         uvloop.run(main)
+
+
+def hear(pipe: Connection, take: Callable[[str, Any], None]) -> None:
+    """Call ``take`` in the running loop with each (word, value) that comes; when the pipe ends, so does the process."""
+
+    def read() -> None:
+        try:
+            message = pipe.recv() if pipe.poll() else None
+        except (EOFError, OSError):  # the command is gone, and nobody wants to know any more
+            os._exit(1)
+        if message is not None:
+            take(*message)
+
+    asyncio.get_running_loop().add_reader(pipe.fileno(), read)
+    # libuv makes it non-blocking, and then a Connection loses what comes or goes in two pieces.
+    os.set_blocking(pipe.fileno(), True)

@@ -1,11 +1,16 @@
 """The processes of a load test, from the first connection to the report.
 
+    command --> Plan --> Fleet --+-- worker process (clients)   x N      framing, ledger, latency
+                                 +-- publisher process          x 1
+                                 '-- Report <-- tallies of both          table, JSON, plot
+
 Workers and publisher are spawned, told what to do through a pipe each, and die when that pipe ends. The command
 waits for all pipes at once; an interrupt ends the test early, and what there is is counted all the same.
 """
 
 import contextlib
 import multiprocessing
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,45 +47,56 @@ class Progress:
 
 @dataclass(slots=True)
 class Fleet:
-    """The running processes and what they said last."""
+    """The running processes and what they said last; the publisher is the last of them.
+
+    ``done`` are those that have said everything and may go.
+    """
 
     plan: Plan
     show: Callable[[Progress], None]
-    workers: list[Connection] = field(default_factory=list)
-    publisher: Connection | None = None
+    pipes: list[Connection] = field(default_factory=list)
     processes: list[Any] = field(default_factory=list)
     progress: Progress = field(default_factory=Progress)
     said: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
     members: dict[int, list[int]] = field(default_factory=dict)
     tallies: list[Tally] = field(default_factory=list)
     publication: Publication | None = None
+    done: set[int] = field(default_factory=set)
 
     def start(self) -> None:
-        """Spawn the processes; in lockstep each worker has a pipe of its own to the publisher."""
+        """Spawn the processes, deaf to interrupts, which a terminal sends to all of them."""
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._spawn_all()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+
+    def _spawn_all(self) -> None:
+        """In lockstep each worker has a pipe of its own to the publisher."""
         context = multiprocessing.get_context("spawn")
         listeners = []
         for process in range(self.plan.processes):
-            ours, theirs = context.Pipe()
             listener, teller = context.Pipe(duplex=False) if self.plan.is_lockstep else (None, None)
-            self._spawn(context, worker.main, (self.plan, process, theirs, teller))
-            self.workers.append(ours)
+            self._spawn(worker.main, self.plan, process, teller)
             if listener is not None and teller is not None:
                 listeners.append(listener)
                 teller.close()
-            theirs.close()
-        self.publisher, theirs = context.Pipe()
-        self._spawn(context, publisher.main, (self.plan, theirs, tuple(listeners)))
-        for one in (theirs, *listeners):
-            one.close()
+        self._spawn(publisher.main, self.plan, tuple(listeners))
+        for listener in listeners:
+            listener.close()
 
-    def _spawn(self, context: Any, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        process = context.Process(target=target, args=arguments, daemon=True)
+    def _spawn(self, target: Callable[..., None], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
         process.start()
+        theirs.close()
+        self.pipes.append(ours)
         self.processes.append(process)
 
     def await_ready(self) -> None:
         """Until every connection is held or given up."""
-        self._hear(lambda: len(self.members) == len(self.workers))
+        self._hear(lambda: len(self.members) == self.plan.processes)
 
     def settle(self) -> None:
         """Let the proxy come to rest."""
@@ -91,27 +107,25 @@ class Fleet:
     def publish(self) -> None:
         """Until everything is published."""
         self._phase("publishing" if self.plan.limit else "holding")
-        for pipe in self.workers:
+        for pipe in self.pipes[:-1]:
             pipe.send(("begin", None))
-        assert self.publisher is not None
-        self.publisher.send(("start", [self.members[number] for number in range(len(self.workers))]))
+        self.pipes[-1].send(("start", [self.members[number] for number in range(self.plan.processes)]))
         self._hear(lambda: self.publication is not None)
 
     def finish(self) -> None:
         """Until every worker has counted; what a process that does not answer has seen is missing."""
         self._phase("finishing")
         publication = self.publication or Publication()
-        for pipe in self.workers:
+        for pipe in self.pipes[:-1]:
             with contextlib.suppress(OSError):
                 pipe.send(("finish", publication))
         end = time.monotonic() + self.plan.stall + FINISH_TIMEOUT
-        self._hear(lambda: len(self.tallies) == len(self.workers) or time.monotonic() > end)
+        self._hear(lambda: len(self.tallies) == self.plan.processes or time.monotonic() > end)
 
     def interrupt(self) -> None:
         """Stop publishing early, if it has begun."""
-        if self.progress.phase == "publishing" or self.progress.phase == "holding":
-            assert self.publisher is not None
-            self.publisher.send(("stop", None))
+        if self.progress.phase in ("publishing", "holding") and self.publication is None:
+            self.pipes[-1].send(("stop", None))
             self._hear(lambda: self.publication is not None)
 
     def close(self) -> None:
@@ -126,18 +140,17 @@ class Fleet:
 
     def _hear(self, is_enough: Callable[[], bool]) -> None:
         """Take in what the processes say until ``is_enough``. Raises: BackendError when one of them has died."""
-        assert self.publisher is not None
-        names = {pipe: number for number, pipe in enumerate([*self.workers, self.publisher])}
-        if self.publication is not None:  # its process ends with that
-            del names[self.publisher]
         while not is_enough():
-            for pipe in wait(list(names), timeout=0.1):
+            for pipe in wait([pipe for number, pipe in enumerate(self.pipes) if number not in self.done], timeout=0.1):
                 assert isinstance(pipe, Connection)
+                number = self.pipes.index(pipe)
                 try:
                     word, value = pipe.recv()
                 except (EOFError, OSError):
-                    raise BackendError(f"process {names[pipe]} of the load test has died") from None
-                self._take(names[pipe], word, value)
+                    self.processes[number].join(1)
+                    code = self.processes[number].exitcode
+                    raise BackendError(f"process {number} of the load test has died (exit status {code})") from None
+                self._take(number, word, value)
             self.show(self.progress)
 
     def _take(self, number: int, word: str, value: Any) -> None:
@@ -145,10 +158,12 @@ class Fleet:
             self.members[number] = value
         elif word == "tally":
             self.tallies.append(value)
+            self.done.add(number)
         elif word == "published":
             self.publication = value
             self.progress.published, self.progress.failures = value.accepted, value.failures.total()
-        elif number == len(self.workers):
+            self.done.add(number)
+        elif number == self.plan.processes:
             self.progress.published, self.progress.failures = value
         else:
             self.said[number] = value

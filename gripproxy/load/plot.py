@@ -77,7 +77,7 @@ def _subtitle(report: Report) -> str:
 
 
 def _latency_panel(curve: Sequence[Point], p99: float, top: float) -> Iterator[str]:
-    yield _text(LEFT, top - 12, "Latency by percentile (ms, from publish to arrival)")
+    yield _text(LEFT, top - 12, "Latency of this share of the deliveries at most (ms, from publish to arrival)")
     values = [max(value, 0.001) for _, value in curve]
     low, high = decades(min(values, default=0.1), max(values, default=1))
     x = Scale(0, 99.995, LEFT, WIDTH - RIGHT, lambda percentile: -math.log10(max(100 - percentile, 0.005)))
@@ -90,7 +90,7 @@ def _latency_panel(curve: Sequence[Point], p99: float, top: float) -> Iterator[s
     if curve:
         yield _polyline([(x(percentile), y(max(value, 0.001))) for percentile, value in curve])
         yield f'<circle class="dot" cx="{x(99):.1f}" cy="{y(max(p99, 0.001)):.1f}" r="3.5"/>'
-        yield _text(x(99) - 8, y(max(p99, 0.001)) - 9, f"p99 {p99:,.3g} ms", anchor="end")
+        yield _text(x(99) - 8, y(max(p99, 0.001)) - 9, f"p99 {p99:,.{0 if p99 >= 100 else 1}f} ms", anchor="end")
 
 
 def _timeline_panel(timeline: Sequence[Point], top: float) -> Iterator[str]:

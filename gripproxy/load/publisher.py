@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import cast
+from typing import Any, cast
 
 import jwt
 import msgspec
 
-from gripproxy.load.dialer import Dialer, reason_of, run_loop
+from gripproxy.load.dialer import Dialer, hear, reason_of, run_loop
 from gripproxy.load.framing import FramingError, Scanner, message, parse_responses
 from gripproxy.load.latency import Latency
 from gripproxy.load.plan import Control, Plan
@@ -163,7 +163,7 @@ class Publisher:
     async def run(self) -> None:
         """From the word of the fleet to the publication."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._fleet.fileno(), self._hear)
+        hear(self._fleet, self._take)
         for worker, pipe in enumerate(self._lockstep):
             loop.add_reader(pipe.fileno(), self._hear_token, worker, pipe.fileno())
         self._members = await self._started
@@ -308,11 +308,7 @@ class Publisher:
         self._tokens[worker] += len(os.read(pipe, 4096))
         self._token_came.set()
 
-    def _hear(self) -> None:
-        try:
-            word, value = self._fleet.recv()
-        except (EOFError, OSError):  # the command is gone
-            os._exit(1)
+    def _take(self, word: str, value: Any) -> None:
         if word == "start":
             self._started.set_result(value)
         elif word == "stop":
@@ -329,6 +325,6 @@ async def publish(plan: Plan, fleet: Connection, lockstep: Sequence[Connection])
     await Publisher(plan, fleet, lockstep).run()
 
 
-def main(plan: Plan, fleet: Connection, lockstep: Sequence[Connection]) -> None:
+def main(fleet: Connection, plan: Plan, lockstep: Sequence[Connection]) -> None:
     """The entry point of the publisher process."""
     run_loop(publish(plan, fleet, lockstep))

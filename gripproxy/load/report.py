@@ -8,18 +8,16 @@ import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
 from gripproxy.load.latency import SLICE_NS, Latency
 from gripproxy.load.ledger import Ledger
 from gripproxy.load.plan import Plan
+from gripproxy.load.publisher import Publication
 from gripproxy.load.usage import Usage
-
-if TYPE_CHECKING:
-    from gripproxy.load.publisher import Publication
-    from gripproxy.load.worker import Tally
+from gripproxy.load.worker import Tally
 
 #: Above this share of a core a load process is no longer quick enough to be believed.
 BUSY = 0.85
@@ -83,7 +81,7 @@ class Report:
 
 
 def build_report(
-    plan: Plan, tallies: Sequence["Tally"], publication: "Publication", proxy: Usage, is_interrupted: bool = False
+    plan: Plan, tallies: Sequence[Tally], publication: Publication, proxy: Usage, is_interrupted: bool = False
 ) -> Report:
     """Merge what the processes have seen."""
     latency, ledger = Latency(), Ledger()
@@ -92,7 +90,7 @@ def build_report(
         ledger.add(tally.ledger)
     arrived, held = sum(one.arrived for one in tallies), sum(one.held for one in tallies)
     connecting = _connecting(tallies)
-    publishing = (publication.ended - publication.started) / 1e9
+    publishing = (publication.ended - publication.started - publication.paused) / 1e9
     seconds = max(latency.last_arrival - publication.started - publication.paused, 0) / 1e9 if arrived else 0.0
     cpu = sum(one.cpu_seconds for one in tallies)
     histogram = latency.histogram()
@@ -144,7 +142,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _connecting(tallies: Sequence["Tally"]) -> float:
+def _connecting(tallies: Sequence[Tally]) -> float:
     starts = [one.connect_start for one in tallies if one.connect_end]
     return (max(one.connect_end for one in tallies) - min(starts)) / 1e9 if starts else 0.0
 

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from gripproxy.load.clients import NEVER, Client, encode_request
-from gripproxy.load.dialer import Dialer, raise_file_limit, reason_of, run_loop
+from gripproxy.load.dialer import Dialer, hear, raise_file_limit, reason_of, run_loop
 from gripproxy.load.framing import PARSERS, Batch, Framing, Scanner
 from gripproxy.load.latency import Latency
 from gripproxy.load.ledger import ANYWHERE, Ledger, outstanding
@@ -79,12 +79,12 @@ class Worker:
         self._dialers = {kind: Dialer(plan.urls[kind], plan.is_verified) for kind in plan.kinds}
         self._heard: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
         self._dialling: list[asyncio.Task[None]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._is_over = False
 
     async def run(self) -> None:
         """From the first connection to the tally."""
-        asyncio.get_running_loop().add_reader(self._fleet.fileno(), self._hear)
+        hear(self._fleet, self._take)
         self._spawn(self._report_progress())
         await self._dial_all()
         gc.collect()
@@ -143,15 +143,17 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             for _ in range(max(1, self.plan.connect_burst // self.plan.processes)):
                 self._dialling.append(group.create_task(self._dial_some(numbers)))
+        self.tally.connect_end = time.monotonic_ns()
 
     async def _dial_some(self, numbers: Iterator[int]) -> None:
         for number in numbers:
             channel = self.plan.channel_of(number)
             sources = (self.plan.source(channel, publisher) for publisher in range(self.plan.publishers))
-            await self._open(number, dict.fromkeys(sources, 0))
+            if await self._open(number, dict.fromkeys(sources, 0)):
+                self.tally.held += 1
 
-    async def _open(self, number: int, expected: dict[int, int]) -> None:
-        """Dial until the connection is held or given up."""
+    async def _open(self, number: int, expected: dict[int, int]) -> bool:
+        """Dial until the connection is held (True) or given up."""
         kind = self.plan.kind_of(number)
         reason = ""
         for attempt in range(ATTEMPTS):
@@ -161,12 +163,13 @@ class Worker:
             found = await self._dial(client, opened)
             if found is None:
                 self._remember(client)
-                return
+                return True
             reason = found
             self.refused(client, reason)
             await asyncio.sleep(ATTEMPT_AGAIN * (1 + attempt))
         self.tally.given_up[f"{kind}: {reason}"] += 1
         self._forget(number)
+        return False
 
     async def _dial(self, client: Client, opened: "asyncio.Future[str | None]") -> str | None:
         """Connect and await the head; the reason if that failed."""
@@ -182,8 +185,6 @@ class Worker:
             return reason_of(error)
 
     def _remember(self, client: Client) -> None:
-        assert client.transport is not None
-        self.tally.connect_end = time.monotonic_ns()
         if client.number not in self.clients and client.is_reader:
             self.live[client.channel] += 1
         self.clients[client.number] = client
@@ -250,7 +251,6 @@ class Worker:
     def _close_accounts(self, publication: Publication) -> None:
         for framing in self.framings.values():
             framing.flush()
-        self.tally.held = len(self.clients) + self.tally.lost.total() + self.tally.cut
         self.tally.left = len(self.clients)
         self.tally.arrived = self.arrived
         for client in self._readers():
@@ -261,13 +261,9 @@ class Worker:
 
     # The fleet.
 
-    def _hear(self) -> None:
-        try:
-            heard = self._fleet.recv()
-        except (EOFError, OSError):  # the command is gone, and nobody wants the tally
-            os._exit(1)
-        self._heard.put_nowait(heard)
-        if heard[0] == "finish":
+    def _take(self, word: str, value: Any) -> None:
+        self._heard.put_nowait((word, value))
+        if word == "finish":
             self._is_over = True
             for task in self._dialling:
                 task.cancel()
@@ -278,13 +274,13 @@ class Worker:
             self._fleet.send(("progress", (len(self.clients), self.arrived, tally.refused.total(), tally.lost.total())))
             await asyncio.sleep(PROGRESS_EVERY)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-def main(plan: Plan, process: int, fleet: Connection, lockstep: Connection | None) -> None:
+def main(fleet: Connection, plan: Plan, process: int, lockstep: Connection | None) -> None:
     """The entry point of a worker process."""
     raise_file_limit()
     run_loop(Worker(plan, process, fleet, None if lockstep is None else lockstep.fileno()).run())
