@@ -38,9 +38,10 @@ def problem_of_format(name: str, plain: Any) -> str:
 
 def test_an_item_of_the_python_library() -> None:
     body = (
-        b'{"items": [{"http-response": {"headers": {"ETag": "\\"1415944588\\""}, "body": "{\\n    \\"id\\": \\"1\\"\\n}\\n"}'
-        b', "http-stream": {"content": "event: update\\ndata: {\\"id\\": \\"1\\"}\\n\\n"}'
-        b', "ws-message": {"content": "{\\"id\\": \\"1\\"}"}, "channel": "headline-1"}]}'
+        b'{"items": [{"http-response": {"headers": {"ETag": "\\"1415944588\\""}, '
+        b'"body": "{\\n    \\"id\\": \\"1\\"\\n}\\n"}, '
+        b'"http-stream": {"content": "event: update\\ndata: {\\"id\\": \\"1\\"}\\n\\n"}, '
+        b'"ws-message": {"content": "{\\"id\\": \\"1\\"}"}, "channel": "headline-1"}]}'
     )
     expected = Item(
         "headline-1",
