@@ -24,8 +24,9 @@ def held(channel: str, body: bytes = b"", mode: str = "stream", **fields: str) -
 class Case:
     """One case's view of proxy and backend."""
 
-    def __init__(self, proxy: Proxy, backend: Backend, path: str, channel: str) -> None:
-        self.proxy, self.backend, self.path, self.channel = proxy, backend, path, channel
+    def __init__(self, proxy: Proxy, backend: Backend, name: str, deadline: float) -> None:
+        self.proxy, self.backend, self.deadline = proxy, backend, deadline
+        self.path, self.channel = "/" + name, name
         self._connections: list[Connection] = []
 
     def close(self) -> None:
@@ -40,12 +41,12 @@ class Case:
 
     def taken(self, at: str = "") -> Request:
         """The next request that reached the backend."""
-        return self.backend.take(self.path + at.partition("?")[0])
+        return self.backend.take(self.path + at.partition("?")[0], self.deadline)
 
     # --- client
 
     def connect(self) -> Connection:
-        connection = Connection(*self.proxy.client)
+        connection = Connection(*self.proxy.client, self.deadline)
         self._connections.append(connection)
         return connection
 

@@ -50,8 +50,8 @@ class Response:
 class Connection:
     """One TCP connection to the proxy."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._socket = socket.create_connection((host, port), DEADLINE)
+    def __init__(self, host: str, port: int, deadline: float = DEADLINE) -> None:
+        self._socket = socket.create_connection((host, port), deadline)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         self.head: Head | None = None
@@ -195,15 +195,25 @@ class Connection:
     def read_frame(self) -> frames.Frame:
         return frames.read(self.read_exactly)
 
+    def read_message(self) -> frames.Frame:
+        """The next message as one frame, its fragments joined."""
+        first = self.read_frame()
+        payload, final = first.payload, first.final
+        while not final:
+            more = self.read_frame()
+            assert more.opcode == frames.CONTINUATION, more
+            payload, final = payload + more.payload, more.final
+        return frames.Frame(first.opcode, payload)
+
     def read_text(self) -> str:
-        frame = self.read_frame()
+        frame = self.read_message()
         assert frame.opcode == frames.TEXT, frame
         return frame.payload.decode()
 
 
-def fetch(host: str, port: int, path: str, method: str = "GET", **options: Any) -> Response:
+def fetch(host: str, port: int, path: str, method: str = "GET", deadline: float = DEADLINE, **options: Any) -> Response:
     """One request on a connection of its own."""
-    connection = Connection(host, port)
+    connection = Connection(host, port, deadline)
     try:
         return connection.request(path, method, **options).read_response(method)
     finally:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance import proxies
-from tests.conformance.backend import Backend
+from tests.conformance.backend import DEADLINE, Backend
 from tests.conformance.case import Case
-from tests.conformance.differences import DIFFERENCES
+from tests.conformance.differences import difference
 
 HERE = os.path.dirname(__file__)
 NUMBERS = itertools.count(1)
@@ -35,16 +35,13 @@ def proxy_name(config: pytest.Config) -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = [item for item in items if str(item.path).startswith(HERE)]
-    known = {item.name for item in here}
-    unknown = set(DIFFERENCES) - known
-    if len(known) > len(DIFFERENCES) * 3 and unknown:  # a whole run, not a selection
-        raise pytest.UsageError(f"differences of cases that do not exist: {sorted(unknown)}")
+    pushpin = proxy_name(config) == "pushpin"
     for item in here:
         if item.get_closest_marker("slow") and "slow" not in (config.option.markexpr or ""):
             item.add_marker(pytest.mark.skip(reason="takes more than 15 seconds: run it with -m slow"))
-        difference = DIFFERENCES.get(item.name)
-        if proxy_name(config) == "pushpin" and difference:
-            item.add_marker(pytest.mark.xfail(reason=difference.pushpin, strict=True))
+        known = difference(item.path.stem, item.name)
+        if pushpin and known:
+            item.add_marker(pytest.mark.xfail(reason=known.pushpin, strict=True))
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +68,7 @@ def proxy(backend: Backend, request: pytest.FixtureRequest) -> Iterator[proxies.
 def case(proxy: proxies.Proxy, backend: Backend, request: pytest.FixtureRequest) -> Iterator[Case]:
     """The proxy and the backend, with a path and a channel that no other case uses."""
     name = f"{next(NUMBERS)}-{re.sub('[^a-z0-9]+', '-', request.node.name.lower())[:40].strip('-')}"
-    current = Case(proxy, backend, f"/{name}", name)
+    expected_to_fail = request.node.get_closest_marker("xfail") is not None
+    current = Case(proxy, backend, name, 2.5 if expected_to_fail else DEADLINE)
     yield current
     current.close()

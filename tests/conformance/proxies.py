@@ -166,7 +166,8 @@ def wait_until_ready(proxy: Proxy, backend: Backend) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and all(process.poll() is None for process in proxy.processes):
         try:
-            ready = fetch(*proxy.client, "/ready").status == 299 and fetch(*proxy.control, "/").status < 500
+            ready = fetch(*proxy.client, "/ready", deadline=0.5).status == 299
+            ready = ready and fetch(*proxy.control, "/", deadline=0.5).status < 500
         except (OSError, EOFError):
             ready = False
         if ready:

@@ -105,7 +105,7 @@ def test_lenient_instruction_is_taken(case: Case, fields: dict[str, str]) -> Non
 
 @pytest.mark.grip("2.3 Grip-Status")
 @pytest.mark.parametrize(
-    "value, status, reason",
+    ("value", "status", "reason"),
     [
         ("404", 404, "Not Found"),
         ("304", 304, "Not Modified"),

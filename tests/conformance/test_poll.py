@@ -235,7 +235,7 @@ BAD_PATCHES = [
 
 
 @pytest.mark.grip("3.1 body-patch")
-@pytest.mark.parametrize("before, patch, after", PATCHES, ids=range(len(PATCHES)))
+@pytest.mark.parametrize(("before", "patch", "after"), PATCHES, ids=range(len(PATCHES)))
 def test_body_patch(case: Case, before: str, patch: list, after: str) -> None:
     """A patch (RFC 6902) changes the held body; the line's end stays."""
     case.answer(waiting(case, before.encode()))
@@ -245,7 +245,7 @@ def test_body_patch(case: Case, before: str, patch: list, after: str) -> None:
 
 
 @pytest.mark.grip("3.1 body-patch")
-@pytest.mark.parametrize("before, patch", BAD_PATCHES, ids=range(len(BAD_PATCHES)))
+@pytest.mark.parametrize(("before", "patch"), BAD_PATCHES, ids=range(len(BAD_PATCHES)))
 def test_body_patch_that_fails(case: Case, before: str, patch: list) -> None:
     """A patch that cannot be applied ends the long-poll, without any of the held body: empty or with an error."""
     case.answer(waiting(case, before.encode()))

@@ -21,7 +21,7 @@ def test_success(case: Case, path: str) -> None:
 
 @pytest.mark.grip("3.2")
 @pytest.mark.parametrize(
-    "accept, expected",
+    ('accept', 'expected'),
     [
         ("text/plain", "text/plain"),
         ("text/*", "text/plain"),
@@ -211,7 +211,7 @@ def test_bad_item_is_refused(case: Case, bad: Any) -> None:
 
 @pytest.mark.grip("3.2 errors")
 @pytest.mark.parametrize(
-    "body, text",
+    ('body', 'text'),
     [
         (b"", b"Body is not valid JSON."),
         (b"nonsense", b"Body is not valid JSON."),

@@ -64,7 +64,7 @@ def test_host_is_kept(seen) -> None:
 
 @pytest.mark.grip("1 step 3")
 @pytest.mark.parametrize(
-    "name, value",
+    ("name", "value"),
     [
         ("Accept-Encoding", "gzip"),
         ("Keep-Alive", "timeout=5"),
@@ -78,7 +78,7 @@ def test_field_is_dropped(seen, name: str, value: str) -> None:
 
 @pytest.mark.grip("1")
 @pytest.mark.parametrize(
-    "name, value",
+    ("name", "value"),
     [
         ("Cookie", "a=1; b=2"),
         ("Authorization", "Bearer abc"),

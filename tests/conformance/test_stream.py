@@ -212,7 +212,7 @@ def test_number_of_channels_is_limited(case: Case) -> None:
 
 @pytest.mark.grip("2.3 Grip-Keep-Alive")
 @pytest.mark.parametrize(
-    "value, expected",
+    ("value", "expected"),
     [
         ("beat", b"beat"),
         (":\\n\\n; format=cstring", b":\n\n"),
@@ -238,7 +238,7 @@ def test_keep_alives_repeat(case: Case) -> None:
 
 
 @pytest.mark.grip("2.8.5")
-@pytest.mark.parametrize("mode, expected", [("idle", False), ("interval", True)])
+@pytest.mark.parametrize(("mode", "expected"), [("idle", False), ("interval", True)])
 def test_keep_alive_modes(case: Case, mode: str, expected: bool) -> None:
     """A busy stream has no keep-alives in mode `idle`, and has them in mode `interval`."""
     case.answer(held(case.channel, Grip_Keep_Alive=f"#; timeout=2; mode={mode}"))

@@ -1,0 +1,15 @@
+"""The table of differences names existing cases only."""
+
+import pytest
+
+from tests.conformance.differences import DIFFERENCES, key_of
+
+
+def test_differences_name_cases(request: pytest.FixtureRequest) -> None:
+    """Every listed difference belongs to a case, as far as its file was collected."""
+    cases = [item for item in request.session.items if item.path.parent == request.path.parent]
+    known = {key for item in cases for key in key_of(item.path.stem, item.name)}
+    collected = {key.partition("::")[0] for key in known}
+    if any("[" not in name for name in request.config.args if "::" in name):
+        pytest.skip("only a selection of cases was collected")
+    assert [] == [key for key in DIFFERENCES if key.partition("::")[0] in collected and key not in known]

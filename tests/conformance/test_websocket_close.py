@@ -1,0 +1,207 @@
+"""How WebSockets over HTTP end: closes of both sides, lost clients, failing backends."""
+
+import struct
+
+import pytest
+
+from tests.conformance import frames
+from tests.conformance.backend import RESET, Reply, control, events, opened
+from tests.conformance.case import Case
+from tests.conformance.client import Connection
+from tests.conformance.test_websocket import EVENTS, close_event, lost
+
+
+@pytest.fixture
+def pair(case: Case) -> Connection:
+    """An open WebSocket whose opening request was taken out."""
+    case.answer(opened(), events())
+    connection = case.socket()
+    case.taken()
+    return connection
+
+
+@pytest.mark.grip("4.3 CLOSE")
+@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "away"), (4000, "bye \u20ac"), (3000, "")])
+def test_client_closes(case: Case, pair: Connection, code: int, reason: str) -> None:
+    """The client's close is a CLOSE event with code and reason; the backend's answer is the client's."""
+    case.answer(lambda request: Reply(request.body, [("Content-Type", EVENTS)]))
+    pair.send_close(code, reason)
+    content = struct.pack(">H", code) + reason.encode()
+    assert b"CLOSE %x\r\n%s\r\n" % (len(content), content) == case.taken().body
+    frame = pair.read_frame()
+    assert (frames.CLOSE, code, reason) == (frame.opcode, frame.code, frame.reason)
+    assert pair.ended()
+
+
+@pytest.mark.grip("4.3 CLOSE")
+def test_client_closes_without_code(case: Case, pair: Connection) -> None:
+    """A close without a code is a CLOSE event without content, or the code 1000."""
+    case.answer(events("CLOSE"))
+    pair.send_close()
+    assert case.taken().body in (b"CLOSE\r\n", b"CLOSE 2\r\n\x03\xe8\r\n")
+    frame = pair.read_frame()
+    assert (frames.CLOSE, True) == (frame.opcode, frame.code in (None, 1000))
+    assert pair.ended()
+
+
+@pytest.mark.grip("4.3 CLOSE; clients 0.8")
+def test_close_code_0_is_kept_from_the_client(case: Case, pair: Connection) -> None:
+    """Libraries answer a close with the illegal code 0: the client gets its own code back, or 1000."""
+    case.answer(events(("CLOSE", b"\0\0")))
+    pair.send_close(4001, "x")
+    assert pair.read_frame().code in (4001, 1000)
+    assert pair.ended()
+
+
+@pytest.mark.grip("4.3 CLOSE; clients 0.8")
+def test_close_code_0_of_the_backend(case: Case, pair: Connection) -> None:
+    """A backend's own close with the illegal code 0 is a close with 1000, or without a code."""
+    case.answer(events(("CLOSE", b"\0\0")))
+    pair.send_text("x")
+    frame = pair.read_frame()
+    assert (frames.CLOSE, True) == (frame.opcode, frame.code in (None, 1000))
+
+
+@pytest.mark.grip("4.3 CLOSE")
+@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1008, "not you"), (4999, "\u20ac")])
+def test_backend_closes(case: Case, pair: Connection, code: int, reason: str) -> None:
+    """A CLOSE event closes the client with code and reason; its answer goes to the backend."""
+    case.answer(events(("TEXT", "m:last"), close_event(code, reason)), events("CLOSE"))
+    pair.send_text("x")
+    case.taken()
+    assert "last" == pair.read_text()
+    frame = pair.read_frame()
+    assert (frames.CLOSE, code, reason) == (frame.opcode, frame.code, frame.reason)
+    pair.send_close(code)
+    assert pair.ended()
+    assert case.taken().body.startswith(b"CLOSE")
+
+
+@pytest.mark.grip("4.3 CLOSE")
+def test_backend_closes_without_code(case: Case, pair: Connection) -> None:
+    """A CLOSE event without a code closes the client with 1000."""
+    case.answer(events("CLOSE"))
+    pair.send_text("x")
+    assert (frames.CLOSE, 1000) == ((frame := pair.read_frame()).opcode, frame.code)
+
+
+@pytest.mark.grip("4.3 CLOSE")
+def test_backend_closes_while_opening(case: Case) -> None:
+    """OPEN and CLOSE in the first answer open the client and close it again."""
+    case.answer(opened(("TEXT", "m:go away"), close_event(4403, "no")), events())
+    connection = case.connect()
+    assert 101 == connection.upgrade(case.path).status
+    assert "go away" == connection.read_text()
+    assert (4403, "no") == ((frame := connection.read_frame()).code, frame.reason)
+
+
+@pytest.mark.grip("4.3")
+def test_events_behind_a_close_are_ignored(case: Case, pair: Connection) -> None:
+    """Nothing follows a close."""
+    case.answer(events(close_event(4000), ("TEXT", "m:late")), events())
+    pair.send_text("x")
+    assert 4000 == pair.read_frame().code
+    pair.send_close(4000)
+    assert pair.ended()
+
+
+@pytest.mark.grip("4.3 DISCONNECT")
+def test_backend_disconnects(case: Case, pair: Connection) -> None:
+    """A DISCONNECT event cuts the client off, without a close frame or with a code of failure."""
+    case.answer(events("DISCONNECT"))
+    pair.send_text("x")
+    assert lost(pair)
+
+
+@pytest.mark.grip("4.3 DISCONNECT; 1.1")
+@pytest.mark.parametrize("how", ["reset", "end"])
+def test_lost_client(case: Case, pair: Connection, how: str) -> None:
+    """If the client is lost without a close, the backend is told DISCONNECT in a signed request."""
+    pair.reset() if how == "reset" else pair.close()
+    request = case.taken()
+    assert b"DISCONNECT\r\n" == request.body
+    assert request.value("Grip-Sig")
+    assert request.value("Connection-Id")
+
+
+@pytest.mark.grip("4.3 CLOSE")
+def test_no_disconnect_after_a_close(case: Case, pair: Connection) -> None:
+    """After a close that both sides agreed on, the backend is told nothing more."""
+    case.answer(events("CLOSE"))
+    pair.send_close(1000)
+    assert case.taken().body.startswith(b"CLOSE")
+    assert frames.CLOSE == pair.read_frame().opcode
+    assert pair.ended()
+    case.settle()
+    assert 0 == case.backend.waiting(case.path)
+
+
+@pytest.mark.grip("4.3 retries")
+@pytest.mark.parametrize("status", [500, 404, 200])
+def test_wrong_answer_ends_the_connection(case: Case, pair: Connection, status: int) -> None:
+    """An answer in mid-session that is none of WebSocket-over-HTTP ends the connection."""
+    case.answer(Reply(b"oops", [("Content-Type", "text/plain")], status))
+    pair.send_text("x")
+    assert lost(pair)
+
+
+@pytest.mark.grip("4.3 encoding")
+@pytest.mark.parametrize("body", [b"TEXT", b"TEXT x\r\n", b"TEXT 5\r\nab\r\n", b"TEXT 2\r\nm:xx"], ids=range(4))
+def test_malformed_events_end_the_connection(case: Case, pair: Connection, body: bytes) -> None:
+    """A body that is no list of events ends the connection."""
+    case.answer(events(body))
+    pair.send_text("x")
+    assert lost(pair)
+
+
+@pytest.mark.grip("4.3 opening")
+def test_second_open_ends_the_connection(case: Case, pair: Connection) -> None:
+    """OPEN is for the beginning."""
+    case.answer(events("OPEN"))
+    pair.send_text("x")
+    assert lost(pair)
+
+
+@pytest.mark.grip("4.3 retries")
+def test_dropped_pool_connection_is_repeated(case: Case, pair: Connection) -> None:
+    """A backend that drops a kept connection before it answers gets the request once more."""
+    case.answer(Reply(before=[RESET]), events(("TEXT", "m:second try")))
+    pair.send_text("x")
+    if not lost(pair):
+        return
+    pytest.fail("the connection was cut after one reset")
+
+
+@pytest.mark.grip("4.2 detach")
+def test_detach(case: Case) -> None:
+    """After `detach` the backend is out of it: the client lives on publishes."""
+    case.answer(
+        opened(control(type="subscribe", channel=case.channel)), events(control(type="detach")), events("CLOSE")
+    )
+    connection = case.socket()
+    case.taken()
+    connection.send_text("x")
+    case.taken()
+    assert case.taken().body.startswith(b"CLOSE")
+    connection.send_text("unheard")
+    case.settle()
+    case.tell("published")
+    assert "published" == connection.read_text()
+    assert 0 == case.backend.waiting(case.path)
+
+
+@pytest.mark.grip("4.1 close")
+@pytest.mark.parametrize(
+    ("members", "code", "reason"),
+    [({}, 1000, ""), ({"code": 4010}, 4010, ""), ({"code": 4011, "reason": "own words"}, 4011, "own words")],
+)
+def test_published_close(case: Case, members: dict, code: int, reason: str) -> None:
+    """A published close ends the client's connection with its code and reason, 1000 if there is none."""
+    case.answer(opened(control(type="subscribe", channel=case.channel)), events("CLOSE"))
+    connection = case.socket()
+    case.taken()
+    case.publish({"ws-message": {"action": "close"} | members})
+    frame = connection.read_frame()
+    assert (frames.CLOSE, code, reason) == (frame.opcode, frame.code, frame.reason)
+    connection.send_close(code)
+    assert connection.ended()
