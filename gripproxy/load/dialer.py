@@ -83,7 +83,7 @@ def raise_file_limit() -> None:
 def reason_of(error: OSError) -> str:
     """A kind of failure, in words that are the same for all connections."""
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or 'failed'}"
+        return f"TLS: {getattr(error, 'reason', None) or error.strerror}"
     return (error.strerror or type(error).__name__).lower()
 
 
