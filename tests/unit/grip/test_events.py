@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from gripcontrol import decode_websocket_events, encode_websocket_events
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +64,7 @@ def test_events_are_written_as_pushpin_writes_them_and_read_back(events: tuple[E
         (b"TEXT 00000a\r\n0123456789\r\n", (Event("TEXT", b"0123456789"),)),
         (b"TEXT 2\r\n\r\n\r\n", (Event("TEXT", b"\r\n"),)),
         (b"WHAT 2\r\nhi\r\nOPEN\r\n\xff\r\n\r\n", (Event("OPEN"),)),  # unknown types are left out
+        (b"\r\nOPEN\r\n", (Event("OPEN"),)),
         (b"text 1\r\na\r\n", ()),  # types are compared as they are
     ],
 )
@@ -121,6 +123,17 @@ def test_any_body_is_read_or_refused(body: bytes) -> None:
     except EventError:
         return
     assert events == parse_events(encode_events(events))
+
+
+@given(st.lists(EVENTS))
+def test_the_clients_library_understands_us_and_we_it(events: list[Event]) -> None:
+    """gripcontrol is what Django backends read and write events with."""
+    body = encode_events(events)
+    understood = decode_websocket_events(body)
+    assert [(event.type, event.content) for event in events] == [
+        (each.type, each.content or b"") for each in understood
+    ]
+    assert tuple(events) == parse_events(encode_websocket_events(understood))
 
 
 # --- close payloads ---
@@ -196,6 +209,10 @@ def test_any_reason_makes_a_legal_payload(reason: str) -> None:
         (b'{"type":"keep-alive","content-bin":"aGk","content":"no"}', SetKeepAlive(b"hi", "text")),
         (b'{"type":"send-delayed","content-bin":"/w==","message-type":"binary"}', SendDelayed("binary", b"\xff", 1)),
         (b'{"type":"send-delayed","content":"x","timeout":2.0}', SendDelayed("text", b"x", 2)),
+        (
+            b'{"type":"send-delayed","message-type":"pong","content":"' + b"a" * 125 + b'"}',
+            SendDelayed("pong", b"a" * 125, 1),
+        ),
         (b'{"type":"flush-delayed"}', FlushDelayed()),
     ],
 )
