@@ -2,7 +2,7 @@
 
 Instructions come as ``Grip-*`` fields or as a JSON body (``application/grip-instruct``), or both. They are first
 brought into one mapping of plain values, each with the name that an error calls it by, and then checked by one
-function, so that the two styles cannot disagree. A value of this module is always legal.
+function, so that the two styles cannot disagree. A value of this module is always legal. (Reading is in styles.py.)
 """
 
 from collections.abc import Callable, Mapping
@@ -10,26 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from msgspec import json
-
 from gripproxy.errors import InstructError
 from gripproxy.grip import members
 from gripproxy.grip.fields import (
     REASONS,
     Fields,
-    connection_options,
     decode_base64,
     decode_cstring,
     has_control,
     is_base64,
     media_type,
-    parse_parameters,
-    split_list,
-    text,
 )
 from gripproxy.grip.members import WrongError, shown
-
-INSTRUCT_TYPE = "application/grip-instruct"
+from gripproxy.grip.styles import INSTRUCT_TYPE, Plain, checked, read_fields, read_json
 
 HOLDS = ("response", "stream")
 KEEP_ALIVE_MODES = ("idle", "interval")
@@ -39,9 +32,6 @@ RESPONSE_TIMEOUT_FLOOR = 5  # seconds; Pushpin's: shorter holds are polling in d
 KEEP_ALIVE_TIMEOUT = 55  # seconds; Pushpin's
 NEXT_LINK_TIMEOUT = 120  # seconds; Pushpin's
 FILTERS_MAX = 5  # for each channel; Pushpin's
-
-_Plain = dict[str, Any]
-_Labelled = tuple[str, Any]  # ("Grip-Hold", "stream"): an error's name for the value, and the value
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +137,14 @@ class Instruct:
         Raises:
             InstructError: An instruction is malformed, or a JSON one came with another status than 200.
         """
-        given: _Plain = {}
-        kept, is_json = _read_fields(fields, given)
+        given: Plain = {}
+        kept, is_json = read_fields(fields, given)
         if is_json:
             if status != 200:
                 raise InstructError(f"status of an {INSTRUCT_TYPE} response must be 200, not {status}")
-            _read_json(body, given)
+            read_json(body, given)
             kept, body = (), b""
-        return _checked(given, status, reason, kept, body, is_json)
+        return _instruct(given, status, reason, kept, body, is_json)
 
 
 def is_instruct(fields: Fields) -> bool:
@@ -166,168 +156,6 @@ def is_instruct(fields: Fields) -> bool:
         if len(name) == 12 and name.lower() == b"content-type" and media_type(value) == INSTRUCT_TYPE:
             return True
     return False
-
-
-# --- from fields to plain values
-
-
-def _read_fields(fields: Fields, given: _Plain) -> tuple[Fields, bool]:
-    """Read instructions into ``given``; return the fields for the client, and whether the body is instructions."""
-    kept = []
-    is_json = has_connection = False
-    for pair in fields:
-        key = pair[0].lower()
-        if key[:5] == b"grip-":
-            reader = _READERS.get(key)
-            if reader is not None:
-                reader(given, pair[1])
-        elif key not in members.UNSENT:
-            kept.append(pair)
-            if key == b"content-type":
-                is_json = media_type(pair[1]) == INSTRUCT_TYPE
-        elif key == b"connection":
-            has_connection = True
-    if has_connection:
-        options = connection_options(fields)
-        kept = [pair for pair in kept if pair[0].lower() not in options]
-    if exposed := given.get("exposed"):
-        kept = [pair for pair in kept if pair[0].lower() in exposed]
-    return tuple(kept), is_json
-
-
-def _parameters(label: str, part: str) -> tuple[str, list[tuple[str, str]]]:
-    parsed = parse_parameters(part)
-    if parsed is None:
-        raise InstructError(f"{label} must have closed quotes: {shown(part)}")
-    return parsed
-
-
-def _first(name: str, label: str) -> Callable[[_Plain, bytes], None]:
-    def read(given: _Plain, value: bytes) -> None:
-        given.setdefault(name, (label, text(value)))
-
-    return read
-
-
-def _read_channel(given: _Plain, value: bytes) -> None:
-    channels = given.setdefault("channels", [])
-    for part in split_list(text(value)):
-        name, parameters = _parameters("Grip-Channel", part)
-        plain: _Plain = {"name": name}
-        for key, content in parameters:
-            if key == "filter":  # in this case only, as in Pushpin
-                plain.setdefault("filters", []).append(content)
-            elif key.lower() == "prev-id":
-                plain.setdefault("prev-id", content)
-        channels.append(("Grip-Channel", plain))
-
-
-def _read_keep_alive(given: _Plain, value: bytes) -> None:
-    # Content is bytes rather than text: what is not UTF-8 travels as surrogates and comes out as it was.
-    content, parameters = _parameters("Grip-Keep-Alive", value.decode("utf-8", "surrogateescape"))
-    if content or parameters:
-        plain = {key.lower(): given for key, given in reversed(parameters) if given}
-        given.setdefault("keep-alive", ("Grip-Keep-Alive", plain | {"content": content}))
-
-
-def _read_meta(given: _Plain, value: bytes) -> None:
-    for part in split_list(text(value)):
-        _, parameters = _parameters("Grip-Set-Meta", ";" + part)  # a parameter in the place of the value
-        if not parameters:
-            raise InstructError(f"Grip-Set-Meta must have names: {shown(part)}")
-        name, content = parameters[0]
-        given.setdefault("meta", []).append((f"Grip-Set-Meta {name}", {name: content}))
-
-
-def _read_status(given: _Plain, value: bytes) -> None:
-    if value:
-        code, _, reason = text(value).partition(" ")
-        given.setdefault("code", ("Grip-Status", code))
-        given.setdefault("reason", ("Grip-Status reason", reason.strip()))
-
-
-def _read_link(given: _Plain, value: bytes) -> None:
-    """Like a list of parameters, but a URI may have commas and semicolons of its own (RFC 8288 section 3)."""
-    rest = text(value).strip(" \t,")
-    while rest:
-        uri, closed, rest = rest.partition(">")
-        if uri[:1] != "<" or not closed:
-            raise InstructError(f"Grip-Link must be <URI>; rel=..., not {shown(uri + closed + rest)}")
-        first = split_list("-" + rest)[0]
-        rest = rest[len(first) - 1 :].lstrip(" \t,")
-        main, parameters = _parameters("Grip-Link", first)
-        if main != "-":
-            raise InstructError(f"Grip-Link must be <URI>; rel=..., not {shown(uri + '>' + first[1:])}")
-        plain: _Plain = {key.lower(): content for key, content in reversed(parameters)}
-        rel = plain.get("rel", "").lower()
-        if rel in ("next", "gone"):
-            given[rel] = ("Grip-Link", plain | {"uri": uri[1:]})
-
-
-def _read_expose(given: _Plain, value: bytes) -> None:
-    given.setdefault("exposed", set()).update(name.lower().encode() for name in split_list(text(value)))
-
-
-def _read_last(given: _Plain, value: bytes) -> None:
-    for part in split_list(text(value)):
-        name, parameters = _parameters("Grip-Last", part)
-        plain = {key.lower(): content for key, content in reversed(parameters)}
-        given.setdefault("last", []).append(("Grip-Last", {"name": name, "prev-id": plain.get("last-id", "")}))
-
-
-_READERS: dict[bytes, Callable[[_Plain, bytes], None]] = {
-    b"grip-hold": _first("hold", "Grip-Hold"),
-    b"grip-channel": _read_channel,
-    b"grip-timeout": _first("timeout", "Grip-Timeout"),
-    b"grip-keep-alive": _read_keep_alive,
-    b"grip-set-meta": _read_meta,
-    b"grip-status": _read_status,
-    b"grip-link": _read_link,
-    b"grip-expose-headers": _read_expose,
-    b"grip-last": _read_last,
-}
-
-
-# --- from JSON to plain values
-
-
-def _read_json(body: bytes, given: _Plain) -> None:
-    try:
-        document = json.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise InstructError(f"{INSTRUCT_TYPE} body is not valid JSON: {error}") from None
-    document = _check("instruct", members.obj, document)
-    if "hold" in document:
-        hold = _check("hold", members.obj, document["hold"])
-        given["hold"] = ("hold.mode", hold.get("mode", "response"))
-        if "channels" not in hold:
-            raise InstructError("hold does not contain 'channels'")
-        channels = _check("hold.channels", members.array, hold["channels"])
-        given.setdefault("channels", []).extend((f"hold.channels[{n}]", plain) for n, plain in enumerate(channels))
-        for name in ("timeout", "keep-alive"):
-            if name in hold:
-                given[name] = (f"hold.{name}", hold[name])
-        if "meta" in hold:
-            given.setdefault("meta", []).append(("hold.meta", hold["meta"]))
-    if "response" in document:
-        response = _check("response", members.obj, document["response"])
-        if "code" in response:
-            given.pop("reason", None)  # it was that of another code
-        for name in ("code", "reason", "headers", "body", "body-bin"):
-            if name in response:
-                given[name] = (f"response.{name}", response[name])
-
-
-# --- from plain values to an Instruct
-
-
-def _check(label: str, check: Callable[[Any], Any], value: Any) -> Any:
-    try:
-        return check(value)
-    except WrongError as wrong:
-        raise InstructError(f"{label}{wrong.path} {wrong.problem}") from None
-    except InstructError as error:
-        raise InstructError(f"{label}: {error}") from None
 
 
 _status = members.integer(200, 999)  # Pushpin takes 0 to 999, but what is below 200 cannot end a request
@@ -394,18 +222,18 @@ _KEEP_ALIVE_FORMATS: dict[str, Callable[[str], bytes]] = {
 }
 
 
-def _link(plain: _Plain, timeout: int | None) -> Link:
+def _link(plain: Plain, timeout: int | None) -> Link:
     uri = plain["uri"]
     if not uri.isascii():
         uri = quote(uri, safe="".join(map(chr, range(128))))
     return Link(uri, timeout)
 
 
-def _next_link(plain: _Plain) -> Link:
+def _next_link(plain: Plain) -> Link:
     return _link(plain, members.member(plain, "timeout", _seconds, NEXT_LINK_TIMEOUT))
 
 
-def _gone_link(plain: _Plain) -> Link:
+def _gone_link(plain: Plain) -> Link:
     return _link(plain, None)
 
 
@@ -416,24 +244,24 @@ def _last_id(value: Any) -> tuple[str, str]:
     return channel.name, channel.prev_id
 
 
-def _body(given: _Plain) -> bytes:
+def _body(given: Plain) -> bytes:
     if "body-bin" in given:
-        return bytes(_check(given["body-bin"][0], members.base64, given["body-bin"][1]))
-    return bytes(_check(given["body"][0], members.utf8, given["body"][1])) if "body" in given else b""
+        return bytes(checked(given["body-bin"][0], members.base64, given["body-bin"][1]))
+    return bytes(checked(given["body"][0], members.utf8, given["body"][1])) if "body" in given else b""
 
 
-def _checked(given: _Plain, status: int, reason: str, fields: Fields, body: bytes, has_body_instruct: bool) -> Instruct:
+def _instruct(given: Plain, status: int, reason: str, fields: Fields, body: bytes, has_body_instruct: bool) -> Instruct:
     """The one check of both styles."""
 
     def optional(name: str, check: Callable[[Any], Any], default: Any = None) -> Any:
-        return _check(given[name][0], check, given[name][1]) if name in given else default
+        return checked(given[name][0], check, given[name][1]) if name in given else default
 
-    channels = tuple([_check(label, _channel, plain) for label, plain in given.get("channels", ())])
+    channels = tuple([checked(label, _channel, plain) for label, plain in given.get("channels", ())])
     if len(channels) > 1:  # the last of a name wins, as in Pushpin
         channels = tuple({channel.name: channel for channel in channels}.values())
     meta: dict[str, str] = {}
     for label, plain in given.get("meta", ()):
-        meta.update(_check(label, members.string_map, plain))
+        meta.update(checked(label, members.string_map, plain))
     if "code" in given:
         status, reason = optional("code", _status), ""
     reason = optional("reason", members.reason, "") or reason or REASONS.get(status, "Undefined Reason")
@@ -447,7 +275,7 @@ def _checked(given: _Plain, status: int, reason: str, fields: Fields, body: byte
         meta=meta,
         next_link=optional("next", _next_link),
         gone_link=optional("gone", _gone_link),
-        last_ids=tuple([_check(label, _last_id, plain) for label, plain in given.get("last", ())]),
+        last_ids=tuple([checked(label, _last_id, plain) for label, plain in given.get("last", ())]),
         status=status,
         reason=reason,
         fields=fields,
