@@ -43,6 +43,8 @@ def shown(value: object) -> str:
             return "a list"
         case dict():
             return "an object"
+        case bytes():
+            return "bytes"
         case str() if len(value) > 80:
             return f"{value[:77]!r}..."
         case int() if abs(value) > INTEGER_MAX:
