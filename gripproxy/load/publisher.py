@@ -176,6 +176,8 @@ class Publisher:
         else:
             await self._rest()
         progress.cancel()
+        if not self.result.accepted and self.result.failures:
+            self.result.hopeless = self.result.failures.most_common(1)[0][0]
         self._fleet.send(("published", self.result))
 
     async def _stop(self, tasks: Sequence["asyncio.Task[None]"]) -> None:
