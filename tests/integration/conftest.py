@@ -40,14 +40,30 @@ class Headline:
     backend: Process
 
 
-def start_proxy(processes: Processes, backend_url: str, *options: str) -> Proxy:
-    """Starts the proxy under test in front of a backend, on ports of its own."""
-    listen, control = free_port(), free_port()
+def start_proxy(
+    processes: Processes, backend_url: str, *options: str, listen: int | None = None, control: int | None = None
+) -> Proxy:
+    """Starts the proxy under test in front of a backend, on ports of its own unless they are given."""
+    listen, control = listen or free_port(), control or free_port()
     command = shlex.split(os.environ.get("GRIP_PROXY_COMMAND", "")) or [sys.executable, "-m", "gripproxy", "run"]
     addresses = ["--listen", f"127.0.0.1:{listen}", "--control", f"127.0.0.1:{control}", "--backend", backend_url]
     environment = {"PYTHONPATH": str(ROOT)}
     process = processes.start("proxy", *command, *addresses, *options, environment=environment, ports=[listen, control])
     return Proxy(f"http://127.0.0.1:{listen}", f"http://127.0.0.1:{control}", process)
+
+
+def start_headline(processes: Processes, proxy: Proxy, port: int) -> Headline:
+    """Starts the example, with a fresh database in the processes' folder, on the port that the proxy was told."""
+    environment = {
+        "HEADLINE_DATABASE": str(processes.folder / f"headline-{port}.sqlite3"),
+        "GRIP_URL": proxy.control_url,
+    }
+    migrate = processes.start("migrate", sys.executable, MANAGE, "migrate", "--verbosity", "0", environment=environment)
+    if migrate.wait(60):
+        raise RuntimeError(migrate.output())
+    serve = (sys.executable, MANAGE, "runserver", "--noreload", f"127.0.0.1:{port}")
+    backend = processes.start("headline", *serve, environment=environment, ports=[port])
+    return Headline(proxy.url, proxy.control_url, f"http://127.0.0.1:{port}", proxy.process, backend)
 
 
 @pytest.fixture
@@ -66,20 +82,10 @@ def gripproxy(processes: Processes) -> Callable[..., Proxy]:
 @pytest.fixture(scope="session")
 def headline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headline]:
     """The headline example with a fresh database behind a proxy; both live as long as the test session."""
-    folder = tmp_path_factory.mktemp("headline")
-    with Processes(folder) as processes:
+    with Processes(tmp_path_factory.mktemp("headline")) as processes:
         port = free_port()
-        backend_url = f"http://127.0.0.1:{port}"
-        proxy = start_proxy(processes, backend_url)
-        environment = {"HEADLINE_DATABASE": str(folder / "db.sqlite3"), "GRIP_URL": proxy.control_url}
-        migrate = processes.start(
-            "migrate", sys.executable, MANAGE, "migrate", "--verbosity", "0", environment=environment
-        )
-        if migrate.wait(60):
-            raise RuntimeError(migrate.output())
-        serve = (sys.executable, MANAGE, "runserver", "--noreload", f"127.0.0.1:{port}")
-        backend = processes.start("headline", *serve, environment=environment, ports=[port])
-        yield Headline(proxy.url, proxy.control_url, backend_url, proxy.process, backend)
+        proxy = start_proxy(processes, f"http://127.0.0.1:{port}")
+        yield start_headline(processes, proxy, port)
 
 
 @pytest.hookimpl(wrapper=True)

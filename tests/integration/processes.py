@@ -65,13 +65,14 @@ class Process:
                 return False
             return True
 
-        self._wait(listens, f"does not listen on port {port}")
+        self.wait_until(listens, f"does not listen on port {port}")
 
     def wait_for_output(self, text: str, after: int = 0) -> None:
         """Waits until `text` stands in its output beyond the first `after` characters. Raises: RuntimeError."""
-        self._wait(lambda: text in self.output()[after:], f"did not write {text!r}")
+        self.wait_until(lambda: text in self.output()[after:], f"did not write {text!r}")
 
-    def _wait(self, condition: Callable[[], bool], complaint: str) -> None:
+    def wait_until(self, condition: Callable[[], bool], complaint: str) -> None:
+        """Waits until the condition holds. Raises: RuntimeError, with its output, when it ends or takes too long."""
         limit = time.monotonic() + START_LIMIT
         while not condition():
             code = self.popen.poll()

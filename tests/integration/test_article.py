@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -207,8 +209,9 @@ def test_a_websocket_that_closes_gets_its_code_back(url: str, code: int) -> None
 
 
 def test_a_websocket_to_no_headline_is_refused(headline: Headline) -> None:
-    with pytest.raises(InvalidStatus) as refused:
-        connect(f"{headline.proxy_url}/999999/".replace("http", "ws", 1), proxy=None)
+    url = f"{headline.proxy_url}/999999/".replace("http", "ws", 1)
+    with pytest.raises(InvalidStatus) as refused, connect(url, proxy=None):
+        pass
     assert 404 == refused.value.response.status_code
 
 
@@ -239,6 +242,15 @@ def test_the_list_tells_of_new_and_changed_headlines(headline: Headline) -> None
         assert created == json.loads(next_event(running)[1].removeprefix("data: "))
         changed = json.loads(put(f"{headline.proxy_url}/{created['id']}/").body)
         assert changed == json.loads(next_event(running)[1].removeprefix("data: "))
+
+
+def test_many_writers_at_once_each_get_a_revision_of_their_own(headline: Headline, url: str) -> None:
+    with stream(url) as (running, _), ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: put(url, text=str(n)), range(24)))
+        heard = [json.loads(next_event(running)[1].removeprefix("data: ")) for _ in answers]
+    assert {200} == {answer.status for answer in answers}
+    assert 24 == len({answer.fields["etag"] for answer in answers})
+    assert sorted((json.loads(answer.body) for answer in answers), key=itemgetter("date")) == heard
 
 
 @pytest.mark.parametrize(
