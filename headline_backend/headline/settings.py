@@ -65,5 +65,10 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     # Django's own set-up would mail errors to nobody; let them go to stderr like the rest.
-    "loggers": {"django": {"handlers": [], "propagate": True}, "headlines": {"level": "INFO"}},
+    # A publish that fails is logged by headlines.realtime; each attempt at it need not be.
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        "headlines": {"level": "INFO"},
+        "urllib3": {"level": "ERROR"},
+    },
 }

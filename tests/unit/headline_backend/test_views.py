@@ -136,21 +136,6 @@ def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "content_type"),
-    [
-        ("/static/headlines/app.css", "text/css"),
-        ("/static/headlines/app.js", "text/javascript"),
-        ("/static/headlines/favicon.svg", "image/svg+xml"),
-    ],
-)
-def test_the_pages_files_are_served_without_debug(client: Client, path: str, content_type: str) -> None:
-    response = client.get(path)
-    assert (200, content_type) == (response.status_code, response["Content-Type"])
-    assert b"".join(response.streaming_content)
-    response.close()
-
-
-@pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
         ("PUT", "/", "GET, HEAD, POST"),
@@ -225,21 +210,6 @@ def test_a_body_may_have_64_kibibytes(client: Client, headline: dict[str, str], 
 def test_what_is_not_there_is_not_found(client: Client, method: str, path: str) -> None:
     response = client.generic(method, path)
     assert (404, ["error"]) == (response.status_code, list(response.json()))
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/static/none.css", 404),
-        ("GET", "/static/headlines/", 404),
-        ("GET", "/static/../manage.py", 400),
-        ("GET", "/static/..%2f..%2fmanage.py", 400),
-        ("GET", "/static//etc/passwd", 404),
-        ("POST", "/static/headlines/app.js", 405),
-    ],
-)
-def test_nothing_else_is_served_as_a_file(client: Client, method: str, path: str, status: int) -> None:
-    assert status == client.generic(method, path).status_code
 
 
 def test_a_fault_is_an_answer_without_details(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
