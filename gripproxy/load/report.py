@@ -30,7 +30,11 @@ MOST_SLICES = 240
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Seconds are floats, latencies milliseconds; deliveries are messages times connections."""
+    """Seconds are floats, latencies milliseconds; deliveries are messages times connections.
+
+    ``expected`` is what should have arrived, as far as connections were held; ``load_busy`` the share of a core that
+    the busiest process of the test used.
+    """
 
     settings: dict[str, Any]
     is_interrupted: bool
@@ -113,7 +117,7 @@ def build_report(
         publish_failures=dict(publication.failures),
         publish_ms=_percentiles(publication.latency.histogram()),
         deliveries=arrived,
-        expected=sum(one.expected for one in tallies),
+        expected=arrived - ledger.doubled - ledger.stray + ledger.lost + ledger.skipped,
         ledger=ledger.counts(),
         seconds=seconds,
         deliveries_per_second=_rate(arrived, seconds),

@@ -36,7 +36,7 @@ NEVER_READ_BUFFER = 4096
 
 @dataclass(slots=True)
 class Tally:
-    """What one worker has seen. ``arrived`` and ``expected`` are messages times connections; the rest connections.
+    """What one worker has seen. ``arrived`` is messages times connections; the rest are connections.
 
     ``refused`` counts attempts, ``given_up`` connections that never were held, ``cut`` those that never read and were
     closed by the proxy.
@@ -50,7 +50,6 @@ class Tally:
     churned: int = 0
     cut: int = 0
     arrived: int = 0
-    expected: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     latency: Latency = field(default_factory=Latency)
     connect_start: int = 0
@@ -256,7 +255,6 @@ class Worker:
         for client in self._readers():
             is_loose = client.kind == "poll" and not self.plan.is_lockstep
             self.ledger.close(client.number, client.expected, publication.published, publication.doubtful, is_loose)
-            self.tally.expected += sum(publication.published.get(source, 0) for source in client.expected)
         self.ledger.missing.clear()
 
     # The fleet.

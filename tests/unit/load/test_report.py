@@ -29,7 +29,7 @@ def tally(**settings: Any) -> Tally:
     for index in range(10):
         sent = SLICE_NS * (index + 1)
         latency.record((sent,), (sent + 5 * MS, sent + 5 * MS))
-    values = {"held": 2, "left": 2, "arrived": 20, "expected": 20, "cpu_seconds": 0.1, "connect_end": 10**9}
+    values = {"held": 2, "left": 2, "arrived": 20, "cpu_seconds": 0.1, "connect_end": 10**9}
     return Tally(latency=latency, **{**values, **settings})
 
 
@@ -51,6 +51,12 @@ def test_deliveries_are_counted_over_all_processes() -> None:
     assert found.latency_ms["p50"] == pytest.approx(5, rel=0.01)
     assert 400 == pytest.approx(found.deliveries_per_cpu_second / 0.5)
     assert found.is_clean
+
+
+def test_what_was_expected_follows_from_the_faults() -> None:
+    ledger = Ledger(lost=5, doubled=2, stray=1, skipped=3, out_of_order=9)
+
+    assert 25 == report(tally(ledger=ledger)).expected
 
 
 def test_the_pauses_of_polls_do_not_count() -> None:
