@@ -76,7 +76,7 @@ Step = bytes | float | Gate | Reset
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer. `body` may be steps: bytes to send, seconds to wait, a gate, RESET; `before` runs ahead of the head."""
+    """An answer. `body` may be steps: bytes to send, seconds to wait, a gate, RESET; `before` precedes the head."""
 
     body: bytes | Sequence[Step] = b""
     fields: Sequence[tuple[str, str]] = ()
@@ -159,28 +159,17 @@ class Socket:
         return self.received.get(timeout=DEADLINE)
 
     async def collect(self, reader: asyncio.StreamReader) -> None:
-        buffered = b""
-        while True:
-            try:
-                position = 0
+        """Reads frames until the peer ends."""
+        loop = asyncio.get_running_loop()
 
-                def read_exactly(count: int) -> bytes:
-                    nonlocal position
-                    position += count
-                    if position > len(buffered):
-                        raise EOFError
-                    return buffered[position - count : position]
+        def read_exactly(count: int) -> bytes:
+            return asyncio.run_coroutine_threadsafe(reader.readexactly(count), loop).result()
 
-                frame = frames.read(read_exactly)
-            except EOFError:
-                more = await reader.read(65536)
-                if not more:
-                    self.received.put(None)
-                    return
-                buffered += more
-            else:
-                buffered = buffered[position:]
-                self.received.put(frame)
+        try:
+            while True:
+                self.received.put(await asyncio.to_thread(frames.read, read_exactly))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.received.put(None)
 
 
 @dataclass(slots=True)

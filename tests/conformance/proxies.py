@@ -138,7 +138,8 @@ def given(environment: Mapping[str, str]) -> Proxy:
 
     def address(name: str) -> Address:
         parts = urlsplit(environment[name])
-        assert parts.hostname and parts.port, f"{name} must name a host and a port"
+        if not parts.hostname or not parts.port:
+            raise ValueError(f"{name} must name a host and a port: {environment[name]}")
         return parts.hostname, parts.port
 
     return Proxy(

@@ -16,12 +16,13 @@ GOOD = b'{"items": []}'
 def test_success(case: Case, path: str) -> None:
     """A publish is answered 200, `Published`, in plain text."""
     response = case.post(GOOD, path)
-    assert (200, b"Published\n", "text/plain") == (response.status, response.body, response.value("Content-Type"))
+    assert (200, b"Published\n") == (response.status, response.body)
+    assert "text/plain" == (response.value("Content-Type") or "").partition(";")[0]
 
 
 @pytest.mark.grip("3.2")
 @pytest.mark.parametrize(
-    ('accept', 'expected'),
+    ("accept", "expected"),
     [
         ("text/plain", "text/plain"),
         ("text/*", "text/plain"),
@@ -29,7 +30,7 @@ def test_success(case: Case, path: str) -> None:
         ("application/json", "application/json"),
         ("application/*", "application/json"),
         ("text/html, image/gif, image/jpeg, */*; q=0.2", "text/plain"),
-        ("text/plain, application/json", "application/json"),
+        ("application/json, text/plain; q=0.5", "application/json"),
     ],
 )
 def test_success_as_accepted(case: Case, accept: str, expected: str) -> None:
@@ -181,7 +182,6 @@ BAD_ITEMS: list[Any] = [
     item(formats={"http-stream": {"content": "x", "content-filters": [5]}}),
     item(formats={"http-stream": []}),
     item(formats={"http-stream": "x"}),
-    response(),
     response(body=5),
     response(body="x", code=-1),
     response(body="x", code=1000),
@@ -211,15 +211,15 @@ def test_bad_item_is_refused(case: Case, bad: Any) -> None:
 
 @pytest.mark.grip("3.2 errors")
 @pytest.mark.parametrize(
-    ('body', 'text'),
+    ("body", "text"),
     [
-        (b"", b"Body is not valid JSON."),
-        (b"nonsense", b"Body is not valid JSON."),
-        (b'{"items": [', b"Body is not valid JSON."),
+        (b"", b"Body is not valid JSON"),
+        (b"nonsense", b"Body is not valid JSON"),
+        (b'{"items": [', b"Body is not valid JSON"),
         (b"[]", b"Invalid format"),
-        (b"{}", b"Invalid format: object does not contain 'items'"),
-        (b'{"items": {}}', b"Invalid format: object contains 'items' with wrong type"),
-        (b'{"items": null}', b"Invalid format: object contains 'items' with wrong type"),
+        (b"{}", b"Invalid format"),
+        (b'{"items": {}}', b"Invalid format"),
+        (b'{"items": null}', b"Invalid format"),
     ],
 )
 def test_bad_body_is_refused(case: Case, body: bytes, text: bytes) -> None:
@@ -251,6 +251,7 @@ GOOD_ITEMS: list[Any] = [
     item(meta={}),
     item(id="1", prev_id="0"),
     item(channel="\u20ac \u00e4 ,;"),
+    response(),
     response(body=""),
     response(body="x", code="200", headers=[]),
     response(body="x", headers={}),
