@@ -1,16 +1,75 @@
-"""From the bus to the hub: duplicates are dropped, order is restored, and what is due is delivered."""
+"""From the bus to the hub: duplicates are dropped, order is restored, and what is due is delivered.
 
+This is the one place of a process where items come in, and the one that remembers them: holds ask it what came after
+the item that their client is at.
+"""
+
+import asyncio
+
+from gripproxy.config import Limits
 from gripproxy.grip.item import Item
+from gripproxy.grip.sequencer import Sequencer
 from gripproxy.hub import Hub
+from gripproxy.metrics import Metrics
 
 
 class Delivery:
-    """The one place of a process where items come in."""
+    """The items of all realms on their way to the hub."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, limits: Limits, metrics: Metrics, loop: asyncio.AbstractEventLoop) -> None:
         self._hub = hub
+        self._loop = loop
+        self._sequencer = Sequencer(
+            wait=limits.message_wait,
+            duplicate_ttl=limits.duplicates_age,
+            history_ttl=limits.history_age,
+            history_items=limits.history_items,
+            history_bytes=limits.history_bytes,
+        )
+        self._handle: asyncio.TimerHandle | None = None
+        metrics.watch("duplicates", lambda: self._sequencer.duplicates)
 
     def receive(self, realm: str, items: tuple[Item, ...]) -> None:
         """Take items from the bus, in their order."""
+        hub, sequencer = self._hub, self._sequencer
+        now = self._loop.time()
         for item in items:
-            self._hub.deliver(realm, item)
+            key = (realm, item.channel)
+            for due in sequencer.push(key, item, now, key in hub.channels):
+                hub.deliver(realm, due)
+        if sequencer.deadline is not None and self._handle is None:
+            self._wait(sequencer.deadline)
+
+    def since(self, realm: str, channel: str, last_id: str) -> list[Item] | None:
+        """Return the items that came after an id on a channel; None when that is not known."""
+        return self._sequencer.since((realm, channel), last_id)
+
+    def is_behind(self, realm: str, channel: str, prev_id: str) -> bool:
+        """Whether a hold whose client is at ``prev_id`` may lack something that only the backend can tell."""
+        last_id = self._sequencer.last_id((realm, channel))
+        return last_id is not None and last_id != prev_id
+
+    def forget_channel(self, realm: str, channel: str) -> None:
+        """Note that a channel's last subscriber has left."""
+        self._sequencer.forget((realm, channel))
+
+    def recover(self) -> None:
+        """Forget what was delivered, so that the next hold is compared with nothing."""
+        self._sequencer.clear()
+
+    def _wait(self, deadline: float) -> None:
+        self._handle = self._loop.call_at(deadline, self._deliver_late)
+
+    def _deliver_late(self) -> None:
+        """Deliver the items whose predecessor did not come in time."""
+        self._handle = None
+        for key, item in self._sequencer.due(self._loop.time()):
+            assert isinstance(key, tuple)
+            self._hub.deliver(key[0], item)
+        if self._sequencer.deadline is not None:
+            self._wait(self._sequencer.deadline)
+
+    def close(self) -> None:
+        """Stop waiting."""
+        if self._handle is not None:
+            self._handle.cancel()

@@ -37,6 +37,7 @@ class Forwarding:
     def __init__(self, trusted_proxies: tuple[str, ...], *, is_secure: bool) -> None:
         self._trusted = tuple(ipaddress.ip_network(text, strict=False) for text in trusted_proxies)
         self._scheme = b"https" if is_secure else b"http"
+        self.scheme = self._scheme.decode()
         self.trusts = lru_cache(maxsize=4096)(self._trusts)
 
     def check(self, request: web.BaseRequest) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from gripproxy.config import Log
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object for each record: time (RFC 3339, UTC), level, logger, message, and a traceback if there is one."""
+    """One JSON object for each record: time (RFC 3339, UTC), level, logger, message, traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a line."""

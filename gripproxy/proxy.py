@@ -12,28 +12,33 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
 
 from gripproxy.backend import Backend, Request, Response
 from gripproxy.config import Config
-from gripproxy.errors import BackendError, InstructError
+from gripproxy.errors import BackendError, FilterError, InstructError
 from gripproxy.forwarding import Forwarding, MalformedRequestError
 from gripproxy.grip import wire
 from gripproxy.grip.commands import Accept, Reject
 from gripproxy.grip.events import Event
 from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
-from gripproxy.grip.instruct import Instruct, is_instruct
+from gripproxy.grip.instruct import Channel, Instruct, is_instruct
+from gripproxy.grip.reception import Reception
 from gripproxy.grip.websocket import Limits as SessionLimits
 from gripproxy.grip.websocket import Session
+from gripproxy.links import Links, resolve
 from gripproxy.metrics import Metrics
 from gripproxy.routes import Route, Routes
-from gripproxy.transports import Done, Outcome, Replay
+from gripproxy.transports import Done, Follow, Outcome, Replay
 from gripproxy.transports.client import Client, client_of
 from gripproxy.transports.holds import Holds
+from gripproxy.transports.linked import LinkedStream
 from gripproxy.transports.over_http import OverHttp
 from gripproxy.transports.passthrough import Passthrough
 from gripproxy.transports.response import ResponseHold
@@ -47,6 +52,13 @@ access = logging.getLogger("gripproxy.access")
 # Statuses whose responses have no body, whatever their fields say (RFC 9112 6.3).
 BODILESS = frozenset({204, 304})
 
+# Holds that are told to ask the backend again in one go, and the pause in seconds before the next ones: Pushpin's are
+# 10 a second, each for up to 100 equal ones.
+REFRESHED_AT_ONCE = 20
+REFRESH_PAUSE = 0.1
+
+AnyHold = StreamHold | ResponseHold | WebSocketHold
+
 TEXT = ((b"Content-Type", b"text/plain; charset=utf-8"),)
 
 
@@ -57,6 +69,7 @@ class Proxy:
         self._routes = routes
         self._backend = backend
         self._metrics = metrics
+        self._links = Links(backend, routes)
         self._limits = config.limits
         self._keepalive_timeout = config.server.keepalive_timeout
         self._session_limits_of: dict[bool, SessionLimits] = {}
@@ -106,7 +119,8 @@ class Proxy:
             length = request.headers.get("Content-Length")
             asked = replace(asked, body=body, length=int(length) if length is not None else None)
             before_body = client.write_continue if expects else None
-        await self._exchange(client, route, asked, before_body)
+        uri = f"{self._forwarding.scheme}://{host}{target}"
+        await self._exchange(client, route, asked, uri, before_body)
         if client.is_taken:
             return CLOSED
         return client.finish(self.holds.wheel, self._keepalive_timeout)
@@ -147,9 +161,14 @@ class Proxy:
         return b"".join(parts)
 
     async def _exchange(
-        self, client: Client, route: Route, asked: Request, before_body: Callable[[], None] | None = None
+        self,
+        client: Client,
+        route: Route,
+        asked: Request,
+        uri: str,
+        before_body: Callable[[], None] | None = None,
     ) -> None:
-        """Ask the backend, and do with its response what it says."""
+        """Ask the backend, and do with its response what it says; ``uri`` is what the client asked for."""
         try:
             response = await self._backend.fetch(route, asked, before_body)
         except BackendError as error:
@@ -161,7 +180,7 @@ class Proxy:
             if response.is_early:
                 client.is_kept = False
             if route.grip and is_instruct(response.fields):
-                await self._obey(client, route, asked, response)
+                await self._obey(client, route, asked, response, uri)
             else:
                 await self._pass_through(client, response)
         except BackendError as error:
@@ -225,7 +244,7 @@ class Proxy:
             raise BackendError("a field of the response has a line end in it")
         client.write(head + body)
 
-    async def _obey(self, client: Client, route: Route, asked: Request, response: Response) -> None:
+    async def _obey(self, client: Client, route: Route, asked: Request, response: Response, uri: str) -> None:
         """Do what a response's instructions say."""
         body, is_whole = await response.read(self._limits.hold_body)
         try:
@@ -234,57 +253,125 @@ class Proxy:
             log.warning("%s %s: malformed instructions from %s: %s", asked.method, route.id, response.target, error)
             self._refuse(client, 502, self._explain(route, f"Failed to parse accept instructions: {error}"))
             return
-        if not is_whole and instruct.hold != "stream":
+        is_stream = instruct.hold == "stream" or (instruct.hold is None and instruct.next_link is not None)
+        has_filter = any(channel.filters for channel in instruct.channels)
+        if not is_whole and (not is_stream or has_filter or instruct.has_body_instruct):
             raise BackendError(
                 f"{response.target} sent a GRIP response of more than {self._limits.hold_body} bytes (limits.hold_body)"
             )
-        channels = tuple(replace(channel, name=route.prefix + channel.name) for channel in instruct.channels)
-        instruct = replace(instruct, channels=channels[: self._limits.channels_per_connection])
-        if len(channels) > self._limits.channels_per_connection:
-            log.warning(
-                "%s: a hold asks for %d channels; limits.channels_per_connection is %d",
-                route.id,
-                len(channels),
-                self._limits.channels_per_connection,
-            )
-        if instruct.hold is None:
-            client.respond(instruct.status, instruct.reason, instruct.fields, instruct.body)
-        elif instruct.hold == "response":
-            self._hold_response(client, route, asked, instruct)
+        instruct = self._prepare(route, instruct)
+        if instruct.hold == "response":
+            self._hold_response(client, route, asked, instruct, uri)
+        elif instruct.hold == "stream" or instruct.next_link is not None:
+            await self._hold_stream(client, route, instruct, None if is_whole else response, uri)
         else:
-            await self._hold_stream(client, route, instruct, None if is_whole else response)
+            client.respond(instruct.status, instruct.reason, instruct.fields, instruct.body)
 
-    def _hold_response(self, client: Client, route: Route, asked: Request, instruct: Instruct) -> None:
+    def _prepare(self, route: Route, instruct: Instruct) -> Instruct:
+        """Return an instruct with the channels that the route makes of it, and its body filtered.
+
+        Raises: BackendError when a filter can't be applied to the body.
+        """
+        channels = instruct.channels
+        names = dict.fromkeys(name for channel in channels for name in channel.filters)
+        body = instruct.body
+        if names:
+            try:
+                body = Reception(channels, instruct.meta).response(channels, body)
+            except FilterError as error:
+                raise BackendError(f"the response can't be filtered: {error}") from error
+        if route.prefix:
+            channels = tuple(replace(channel, name=route.prefix + channel.name) for channel in channels)
+        if route.subscribe and instruct.hold is not None:
+            given = {channel.name for channel in channels}
+            channels += tuple(Channel(name) for name in route.subscribe if name not in given)
+        most = self._limits.channels_per_connection
+        if len(channels) > most:
+            log.warning(
+                "%s: a hold asks for %d channels; limits.channels_per_connection is %d", route.id, len(channels), most
+            )
+        return replace(instruct, channels=channels[:most], body=body)
+
+    def _hold_response(self, client: Client, route: Route, asked: Request, instruct: Instruct, uri: str) -> None:
         if not isinstance(asked.body, bytes) or len(asked.body) > self._limits.replay_body:
             self._refuse(client, 400, "Request too large to accept GRIP instruct.\n")
             return
         is_kept = client.is_kept and client.is_alone
         transport, received = client.take()
         hold = ResponseHold(
-            self.holds, route, instruct, asked, transport, received, is_head=client.is_head, is_kept=is_kept
+            self.holds,
+            route,
+            instruct,
+            asked,
+            transport,
+            received,
+            is_head=client.is_head,
+            is_kept=is_kept,
+            asked_again=client.asked,
+            uri=uri,
         )
         self._metrics.holds["response"] += 1
+        if instruct.gone_link is not None:
+            hold.gone_link = resolve(uri, instruct.gone_link.uri)
         hold.begin()
 
-    async def _hold_stream(self, client: Client, route: Route, instruct: Instruct, rest: Response | None) -> None:
+    async def _hold_stream(
+        self, client: Client, route: Route, instruct: Instruct, rest: Response | None, uri: str
+    ) -> None:
         is_chunked = client.is_chunkable
         is_kept = client.is_kept and client.is_alone and is_chunked
-        parts = [
+        if client.is_head:
+            client.respond(instruct.status, instruct.reason, instruct.fields, b"")
+            return
+        transport, received = client.take()
+        hold: StreamHold
+        linked: LinkedStream | None = None
+        if rest is not None or _is_linked(instruct):
+            hold = linked = LinkedStream(
+                self.holds,
+                route,
+                instruct,
+                transport,
+                received,
+                is_chunked=is_chunked,
+                is_kept=is_kept,
+                uri=uri,
+                host=urlsplit(uri).netloc,
+            )
+        else:
+            hold = StreamHold(self.holds, route, instruct, transport, received, is_chunked=is_chunked, is_kept=is_kept)
+        self._metrics.holds["stream"] += 1
+        if instruct.gone_link is not None:
+            hold.gone_link, hold.origin = resolve(uri, instruct.gone_link.uri), uri
+        hold.begin()
+        head = (
             wire.encode_status_line(instruct.status, instruct.reason),
             wire.encode_fields(instruct.fields),
             b"Transfer-Encoding: chunked\r\n" if is_chunked else b"",
             b"" if is_kept else b"Connection: close\r\n",
             b"\r\n",
             wire.chunk(instruct.body) if is_chunked else instruct.body,
-        ]
-        if client.is_head:
-            client.respond(instruct.status, instruct.reason, instruct.fields, b"")
+        )
+        transport.write(b"".join(head))
+        if linked is None:
             return
-        transport, received = client.take()
-        hold = StreamHold(self.holds, route, instruct, transport, received, is_chunked=is_chunked, is_kept=is_kept)
-        self._metrics.holds["stream"] += 1
-        hold.begin()
-        transport.write(b"".join(parts))
+        if rest is not None:
+            await self._stream_rest(linked, rest)
+        linked.proceed()
+
+    async def _stream_rest(self, hold: LinkedStream, rest: Response) -> None:
+        """Write what is still to come of the body that a hold begins with."""
+        hold.wait()
+        try:
+            while part := await rest.read_some():
+                hold.write_body(part)
+                await hold.drain()
+        except BackendError as error:
+            log.warning("%s: %s", hold.route.id, error)
+            hold.break_off("backend")
+        finally:
+            if hold.connection is not None:
+                hold.connection.set_write_buffer_limits(high=self._limits.unsent)
 
     # WebSockets
 
@@ -391,15 +478,25 @@ class Proxy:
     # When a hold ends
 
     def on_end(self, hold: Held, outcome: Outcome) -> None:
-        """Act on what a hold ended with."""
+        """Act on what a hold ended with, or on a link that it wants to have."""
+        if isinstance(outcome, Follow):
+            assert isinstance(hold, LinkedStream)
+            self._start(self._follow(hold, outcome))
+            return
+        gone_link: str | None = getattr(hold, "gone_link", None)
+        if gone_link is not None and isinstance(hold, StreamHold | ResponseHold):
+            self._start(self._links.post_gone(hold.route, urlsplit(hold.origin).netloc, gone_link))
         if isinstance(outcome, Done):
             self._metrics.disconnects[outcome.reason] += 1
             if getattr(hold, "is_kept", False):
                 self.holds.settle(hold)
-        elif isinstance(outcome, Replay) and isinstance(hold, ResponseHold):
-            task = asyncio.get_running_loop().create_task(self._replay(hold, outcome))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        elif isinstance(hold, ResponseHold):
+            self._start(self._replay(hold, outcome))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _replay(self, hold: ResponseHold, outcome: Replay) -> None:
         """Ask the backend the request of a hold again."""
@@ -412,19 +509,48 @@ class Proxy:
             is_chunkable=True,
             is_kept=hold.is_kept,
         )
+        client.asked = outcome.asked
         last = tuple(
             (b"Grip-Last", f"{channel}; last-id={last_id}".encode()) for channel, last_id in outcome.last_ids.items()
         )
         asked = replace(hold.request, fields=hold.request.fields + last)
         try:
-            await self._exchange(client, hold.route, asked)
+            await self._exchange(client, hold.route, asked, hold.origin)
             if not client.is_taken:
                 client.finish(self.holds.wheel, self._keepalive_timeout)
         except ConnectionResetError:
             pass
         except Exception:
-            log.exception("a replay failed")
+            log.exception("%s: a replay failed", hold.route.id)
             client.abort()
+
+    async def _follow(self, hold: LinkedStream, outcome: Follow) -> None:
+        """Fetch the next link of a stream, and have the stream go on with it."""
+        uri = resolve(hold.uri, outcome.link.uri)
+        try:
+            answer = await self._links.fetch(hold.route, hold.host, uri, outcome.last_ids)
+            if is_instruct(answer.fields):
+                instruct = Instruct.from_response(answer.status, answer.reason, answer.fields, answer.body)
+                instruct = self._prepare(hold.route, instruct)
+            else:
+                instruct = Instruct(hold=None, body=answer.body)
+        except (BackendError, InstructError) as error:
+            log.warning("%s: next link %s: %s", hold.route.id, uri, error)
+            hold.fail(str(error))
+            return
+        hold.advance(instruct, uri)
+
+    def refresh(self, realm: str | None) -> None:
+        """Have all holds of a realm (None: of all) ask the backend whether something was missed, a slice at a time."""
+        holds = [hold for hold in self.holds.open if realm is None or hold.route.realm == realm]
+        self._refresh_some(holds)
+
+    def _refresh_some(self, holds: list[AnyHold]) -> None:
+        for hold in holds[:REFRESHED_AT_ONCE]:
+            if hold in self.holds.open:
+                hold.refresh()
+        if len(holds) > REFRESHED_AT_ONCE:
+            asyncio.get_running_loop().call_later(REFRESH_PAUSE, self._refresh_some, holds[REFRESHED_AT_ONCE:])
 
     # Answers of the proxy's own
 
@@ -437,6 +563,13 @@ class Proxy:
     def _explain(self, route: Route, reason: str) -> str:
         """Return the body of an error: the reason only where the route is being debugged."""
         return f"{reason}\n" if route.debug else "Error while proxying to origin.\n"
+
+
+def _is_linked(instruct: Instruct) -> bool:
+    """Whether a stream is more than a copy of what is published."""
+    return instruct.next_link is not None or any(
+        channel.prev_id is not None or channel.filters for channel in instruct.channels
+    )
 
 
 # Of a client's handshake these do not go into the requests with events: the proxy has its own.

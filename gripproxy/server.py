@@ -18,7 +18,7 @@ from gripproxy.auth import Publishers
 from gripproxy.backend import Backend
 from gripproxy.bus.local import LocalBus
 from gripproxy.config import Config, parse_address, warnings
-from gripproxy.control import KEEP_ALIVE_GRACE, Control
+from gripproxy.control import KEEP_ALIVE_GRACE, Control, request_log
 from gripproxy.delivery import Delivery
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
@@ -36,6 +36,9 @@ NOTSENT_LOWAT = 131_072
 
 # Milliseconds after which a peer that acknowledges nothing is gone (Linux), whatever its application does.
 USER_TIMEOUT = 30_000
+
+# Seconds for which a body that nobody wants is read, so that its client gets to read the answer (RFC 9112 9.6).
+LINGERING_TIME = 2.0
 
 # Descriptors beside clients: listeners, logs, backends.
 RESERVED_FILES = 256
@@ -72,22 +75,37 @@ class Server:
             keepalive_timeout=config.server.keepalive_timeout,
             tcp_keepalive=False,
             access_log=None,
+            logger=request_log("gripproxy.http"),
+            lingering_time=LINGERING_TIME,
             auto_decompress=False,
             max_line_size=config.limits.request_header,
             max_field_size=config.limits.request_header,
         )
+        delivery = Delivery(hub, config.limits, metrics, loop)
         holds = Holds(
-            hub, wheel, connections, config.limits, metrics, config.server.keepalive_timeout, on_end=proxy.on_end
+            hub,
+            wheel,
+            delivery,
+            connections,
+            config.limits,
+            metrics,
+            config.server.keepalive_timeout,
+            on_end=proxy.on_end,
         )
         proxy.connections = connections
         proxy.holds = holds
-        delivery = Delivery(hub)
+
+        def recover(realm: str | None) -> None:
+            delivery.recover()
+            proxy.refresh(realm)
+
         bus = LocalBus(delivery.receive, metrics)
-        control = Control(config, Publishers(config), bus, metrics, lambda realm: None, time.time)
+        control = Control(config, Publishers(config), bus, metrics, recover, time.time)
         publishers = web.Server(
             control.handle,
             keepalive_timeout=config.control.keepalive_timeout + KEEP_ALIVE_GRACE,
             access_log=None,
+            logger=request_log("gripproxy.http"),
         )
         metrics.watch("channels", lambda: len(hub.channels))
         metrics.watch("subscriptions", lambda: hub.subscriptions)
@@ -120,6 +138,7 @@ class Server:
             connections.pre_shutdown()
             await connections.shutdown(1.0)
             await publishers.shutdown(1.0)
+            delivery.close()
             wheel.close()
             await backend.close()
 

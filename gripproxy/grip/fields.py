@@ -166,3 +166,14 @@ def connection_options(fields: Fields) -> frozenset[bytes]:
 def media_type(value: bytes) -> str:
     """The media type of a ``Content-Type`` value in lower case, without its parameters."""
     return value.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def pack_fields(fields: Fields) -> bytes:
+    """Return fields as one value, for keeping many: pairs of small objects take five times as much memory."""
+    return b"\n".join([part for field in fields for part in field])
+
+
+def unpack_fields(packed: bytes) -> Fields:
+    """Return the fields that `pack_fields` was given."""
+    parts = packed.split(b"\n") if packed else []
+    return tuple(zip(parts[::2], parts[1::2], strict=True))

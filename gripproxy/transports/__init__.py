@@ -22,9 +22,13 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The client's request has to be asked again; ``last_ids`` become its Grip-Last fields."""
+    """The client's request has to be asked again; ``last_ids`` become its Grip-Last fields.
+
+    ``asked`` are the channels and ids for which that is then done: an answer that is the same is taken as it is.
+    """
 
     last_ids: Mapping[str, str]
+    asked: frozenset[tuple[str, str | None]]
 
 
 @dataclass(frozen=True, slots=True)

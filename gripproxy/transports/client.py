@@ -25,6 +25,7 @@ class Client:
         "_connection",
         "_held",
         "_server",
+        "asked",
         "has_begun",
         "is_alone",
         "is_chunkable",
@@ -57,6 +58,8 @@ class Client:
         # Whether nothing came behind the request, so that the connection can be given back after a hold.
         self.is_alone = connection is None or connection.is_alone
         self.is_taken = False
+        # For a request that is asked again: see `Replay.asked`.
+        self.asked: frozenset[tuple[str, str | None]] = frozenset()
 
     @property
     def server(self) -> Connections:

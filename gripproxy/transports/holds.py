@@ -4,10 +4,11 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from gripproxy.config import Limits
 from gripproxy.grip.instruct import KeepAlive
+from gripproxy.grip.item import Item
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
 from gripproxy.transports import Outcome
@@ -24,6 +25,16 @@ SPREAD = 0.1
 KEEP_ALIVES_MAX = 1024
 
 
+class History(Protocol):
+    """What is remembered of the items that came."""
+
+    def since(self, realm: str, channel: str, last_id: str) -> list[Item] | None:
+        """Return the items after an id, [] if it is the newest, None if it is not known."""
+
+    def is_behind(self, realm: str, channel: str, prev_id: str) -> bool:
+        """Whether a client that is at ``prev_id`` may lack something."""
+
+
 @dataclass(slots=True)
 class Holds:
     """The surroundings of every hold.
@@ -33,6 +44,7 @@ class Holds:
 
     hub: Hub
     wheel: Wheel
+    history: History
     server: Connections
     limits: Limits
     metrics: Metrics

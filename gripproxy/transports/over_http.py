@@ -13,15 +13,12 @@ from gripproxy.errors import BackendError
 from gripproxy.grip.commands import Accept, BadControl, Close, Command, Control, Disconnect, Reject, Send
 from gripproxy.grip.commands import Request as SessionRequest
 from gripproxy.grip.events import Event
-from gripproxy.grip.fields import Fields
-from gripproxy.grip.websocket import Session
+from gripproxy.grip.fields import Fields, pack_fields, unpack_fields
+from gripproxy.grip.websocket import DEFAULT_LIMITS, Session
 from gripproxy.routes import Route
 from gripproxy.transports.websocket import WebSocketHold
 
 log = logging.getLogger("gripproxy.websocket")
-
-# Bytes in one response of events; Pushpin's limit is 1,000,000.
-RESPONSE_MAX = 1_048_576
 
 # Bytes that the client has not taken, above which the backend is not asked for more; Pushpin's.
 UNSENT_MAX = 200_000
@@ -40,7 +37,7 @@ class OverHttp:
         self._backend = backend
         self._route = route
         self._target = target
-        self._fields = pack(fields)
+        self._fields = pack_fields(fields)
         self._task: asyncio.Task[None] | None = None
         self.session = session
         self.hold: WebSocketHold | None = None
@@ -48,18 +45,20 @@ class OverHttp:
     async def ask(self, request: SessionRequest) -> list[Command]:
         """POST one request; return what its answer wants done."""
         now = asyncio.get_running_loop().time
-        asked = Request("POST", self._target, unpack(self._fields) + request.fields, request.body)
+        asked = Request("POST", self._target, unpack_fields(self._fields) + request.fields, request.body)
         try:
             response = await self._backend.fetch(self._route, asked)
             try:
-                body, is_whole = await response.read(RESPONSE_MAX)
+                body, is_whole = await response.read(DEFAULT_LIMITS.response_size)
             finally:
                 response.close()
-            if not is_whole:
-                raise BackendError(f"{response.target} sent more than {RESPONSE_MAX} bytes of events")
         except BackendError as error:
             log.warning("%s: WebSocket-over-HTTP: %s", self._route.id, error)
-            return self.session.receive_failure("backend unavailable", error.is_repeatable, now())
+            return self.session.receive_failure("backend unavailable", error.is_repeatable, now(), error.status)
+        if not is_whole:
+            # An answer that can't be used: the batch was processed, so it is not sent again.
+            log.warning("%s: WebSocket-over-HTTP: %s sent too many bytes of events", self._route.id, response.target)
+            return self.session.receive_response(500, "", (), b"", now())
         return self.session.receive_response(response.status, response.reason, response.fields, body, now())
 
     def begin(self) -> None:
@@ -127,17 +126,6 @@ class OverHttp:
             return
         for command in commands:
             _COMMANDS[type(command)](hold, command)
-
-
-def pack(fields: Fields) -> bytes:
-    """Return fields as one value: a tuple of pairs of small objects is five times as large."""
-    return b"\n".join([part for field in fields for part in field])
-
-
-def unpack(packed: bytes) -> Fields:
-    """Return what `pack` was given."""
-    parts = packed.split(b"\n") if packed else []
-    return tuple(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _send(hold: WebSocketHold, command: Send) -> None:

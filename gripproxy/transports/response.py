@@ -7,14 +7,16 @@ request is kept only as it will be asked again (a hint, a gap in a reliable chan
 import asyncio
 
 from gripproxy.backend import Request
+from gripproxy.errors import FilterError
 from gripproxy.grip import wire
-from gripproxy.grip.fields import Fields
+from gripproxy.grip.fields import Fields, pack_fields, unpack_fields
 from gripproxy.grip.instruct import Instruct
 from gripproxy.grip.item import HttpResponse, Item
+from gripproxy.grip.reception import Reception
 from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
 from gripproxy.transports import Done, Outcome, Replay
-from gripproxy.transports.holds import Holds
+from gripproxy.transports.holds import Holds, log
 from gripproxy.transports.patch import PatchError, patch_body
 from gripproxy.transports.takeover import Held
 
@@ -23,15 +25,19 @@ class ResponseHold(Held):
     """A client that waits for its response."""
 
     __slots__ = (
+        "_asked",
         "_body",
         "_fields",
         "_reason",
+        "_reception",
+        "_request",
         "_status",
         "channels",
+        "gone_link",
         "holds",
         "is_head",
         "is_kept",
-        "request",
+        "origin",
         "route",
         "timeout",
     )
@@ -47,15 +53,27 @@ class ResponseHold(Held):
         *,
         is_head: bool,
         is_kept: bool,
+        asked_again: frozenset[tuple[str, str | None]],
+        uri: str,
     ) -> None:
+        """``uri`` is what the client asked for.
+
+        ``asked_again`` are the channels and ids for which the backend was asked again already, without news.
+        """
         super().__init__(holds.server, connection, received)
         self.holds = holds
         self.route = route
-        self.request = request
+        self._request = (request.method, request.target, pack_fields(request.fields), request.body)
         self.is_head = is_head
         self.is_kept = is_kept
         self.timeout = instruct.timeout
         self.channels = tuple(channel.name for channel in instruct.channels)
+        reception = Reception(instruct.channels, instruct.meta, route.prefix)
+        self._reception = None if reception.is_plain else reception
+        self._asked = asked_again
+        self.origin = uri
+        # Absolute, to be posted to when the hold is over; None for most.
+        self.gone_link: str | None = None
         self._status = instruct.status
         self._reason = instruct.reason
         self._fields = wire.encode_fields(instruct.fields)
@@ -68,16 +86,60 @@ class ResponseHold(Held):
             holds.hub.subscribe(self, self.route.realm, channel, EACH)
         holds.wheel.set(self, self.timeout)
         holds.open[self] = None
+        if self._reception is not None:
+            self._catch_up(self._reception)
 
     def receive(self, channel: str, item: Item) -> None:
         """Answer with the first item that has a response."""
-        response = item.response
-        if response is None or self.transport is GONE:
+        if self.transport is GONE:
             return
-        if response.action == "hint":
+        reception = self._reception
+        if reception is None:
+            if item.response is not None:
+                self._take(channel, item, item.response)
+            return
+        due = reception.admit(channel, item, self._since)
+        if due is None:
+            self.holds.metrics.gaps["replay"] += 1
+            self.replay("gap")
+            return
+        for one in due:
+            if one.response is not None and self.transport is not GONE:
+                self._take(channel, one, one.response)
+
+    def _take(self, channel: str, item: Item, response: HttpResponse) -> None:
+        reception = self._reception
+        if response.action not in ("hint", "send"):
+            return
+        if reception is not None and reception.filters(channel).drops(item, reception.scope()):
+            self.holds.metrics.filtered += 1
+        elif response.action == "hint":
             self.replay("hint")
-        elif response.action == "send":
-            self._answer(response)
+        else:
+            self._answer(channel, item, response)
+
+    def _catch_up(self, reception: Reception) -> None:
+        """Answer at once with what came behind the state that the backend gave; where that is not known, ask again."""
+        for channel in list(reception.ids):
+            prev_id = reception.ids[channel]
+            missed = reception.catch_up(channel, self._since)
+            for item in missed or ():
+                if item.response is not None and self.transport is not GONE:
+                    self._take(channel, item, item.response)
+            if self.transport is GONE:
+                return
+            if (
+                missed is None
+                and prev_id is not None
+                and (channel, prev_id) not in self._asked
+                and self.holds.history.is_behind(self.route.realm, channel, prev_id)
+            ):
+                self.holds.metrics.gaps["replay"] += 1
+                self.replay("gap")
+                return
+
+    def _since(self, channel: str, last_id: str) -> list[Item] | None:
+        return self.holds.history.since(self.route.realm, channel, last_id)
 
     def on_due(self) -> None:
         """Answer with the response that was held."""
@@ -86,8 +148,22 @@ class ResponseHold(Held):
     def replay(self, reason: str) -> None:
         """End the hold by asking the backend the client's request again."""
         self.holds.metrics.recoveries[reason] += 1
+        reception = self._reception
         self.leave()
-        self._tell(Replay({}))
+        if reception is None:
+            self._tell(Replay({}, frozenset()))
+        else:
+            self._tell(Replay(reception.last_ids(), self._asked | frozenset(reception.ids.items())))
+
+    @property
+    def request(self) -> Request:
+        """The client's request, to be asked again."""
+        method, target, packed, body = self._request
+        return Request(method, target, unpack_fields(packed), body)
+
+    def refresh(self) -> None:
+        """Ask the backend whether something was missed."""
+        self.replay("recover")
 
     def end(self, reason: str) -> None:
         """Answer now with the response that was held (at shutdown)."""
@@ -112,7 +188,7 @@ class ResponseHold(Held):
     def on_overflow(self) -> None:
         """A hold writes nothing before its answer, and that may be of any size."""
 
-    def _answer(self, response: HttpResponse) -> None:
+    def _answer(self, channel: str, item: Item, response: HttpResponse) -> None:
         body = response.body
         if response.patch is not None:
             try:
@@ -121,6 +197,17 @@ class ResponseHold(Held):
                 # Only the backend knows the body that this client should have now.
                 self.replay("patch")
                 return
+        if self._reception is not None:
+            try:
+                body = self._reception.content(channel, item, body or b"", response.content_filters)
+            except FilterError as error:
+                log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
+                body = None
+            if body is None:
+                self.holds.metrics.filtered += 1
+                return
+        elif response.content_filters:
+            return  # a template for filters that this client does not have
         self._finish(response.code, response.reason, _merge(self._fields, response.fields), body or b"", "published")
 
     def _finish(self, status: int, reason: str, fields: bytes, body: bytes, why: str) -> None:

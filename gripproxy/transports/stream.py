@@ -19,9 +19,20 @@ from gripproxy.transports.wheel import TICK
 
 
 class StreamHold(Held):
-    """A client that is being streamed to."""
+    """A client that is being streamed to: every item that is published goes to it as it is."""
 
-    __slots__ = ("channels", "framing", "holds", "is_kept", "keep_alive", "route", "written_at")
+    __slots__ = (
+        "channels",
+        "framing",
+        "gone_link",
+        "holds",
+        "is_kept",
+        "keep_alive",
+        "origin",
+        "road",
+        "route",
+        "written_at",
+    )
 
     def __init__(
         self,
@@ -33,15 +44,21 @@ class StreamHold(Held):
         *,
         is_chunked: bool,
         is_kept: bool,
+        road: str | None = None,
     ) -> None:
+        """``road`` is the group of each channel to subscribe to, None for the one of the framing."""
         super().__init__(holds.server, connection, received)
         self.holds = holds
         self.route = route
         self.framing = wire.CHUNK if is_chunked else wire.PLAIN
+        self.road = road or self.framing
         self.is_kept = is_kept and is_chunked
         self.keep_alive: KeepAlive | None = holds.share(instruct.keep_alive)
         self.channels = tuple(channel.name for channel in instruct.channels)
-        # The tick of the latest keep-alive; what the hub writes is known by the group's own.
+        # Absolute, to be posted to when the hold is over; None for most.
+        self.gone_link: str | None = None
+        self.origin = ""
+        # The tick of what the hold wrote itself; what the hub writes is known by the group's own.
         self.written_at = holds.hub.tick
 
     def begin(self) -> None:
@@ -50,7 +67,7 @@ class StreamHold(Held):
         assert connection is not None
         connection.set_write_buffer_limits(high=holds.limits.unsent)
         for channel in self.channels:
-            holds.hub.subscribe(self, self.route.realm, channel, self.framing)
+            holds.hub.subscribe(self, self.route.realm, channel, self.road)
         if self.keep_alive is not None:
             holds.wheel.set(self, holds.spread(self.keep_alive.timeout))
         holds.open[self] = None
@@ -60,24 +77,32 @@ class StreamHold(Held):
         if self.transport is not GONE and item.stream is not None and item.stream.action == "close":
             self.end("closed")
 
+    def refresh(self) -> None:
+        """Do nothing: there is no link to ask."""
+
     def on_due(self) -> None:
         """Send the keep-alive, unless something else was sent since."""
-        keep_alive, holds = self.keep_alive, self.holds
-        if keep_alive is None or self.transport.is_closing():
-            return
+        if self.keep_alive is not None:
+            self.holds.wheel.set(self, self.send_keep_alive(self.keep_alive))
+
+    def send_keep_alive(self, keep_alive: KeepAlive) -> float:
+        """Send a keep-alive that is due, and return the seconds until the next one is."""
+        holds = self.holds
         if keep_alive.mode == "idle":
             hub, realm = holds.hub, self.route.realm
-            latest = max([hub.passed_at(realm, channel, self.framing) for channel in self.channels], default=0)
-            if latest > self.written_at:
-                self.written_at = latest
-                waited = (hub.tick - latest) * TICK
-                if waited < keep_alive.timeout * 0.9:
-                    holds.wheel.set(self, holds.spread(keep_alive.timeout - waited))
-                    return
-        content = keep_alive.content
-        self.transport.write(wire.chunk(content) if self.framing == wire.CHUNK else content)
+            if self.road == self.framing:
+                passed = [hub.passed_at(realm, channel, self.road) for channel in self.channels]
+                self.written_at = (
+                    max(passed, default=0) if max(passed, default=0) > self.written_at else self.written_at
+                )
+            waited = (hub.tick - self.written_at) * TICK
+            if waited < keep_alive.timeout * 0.9:
+                return holds.spread(keep_alive.timeout - waited)
+        if not self.transport.is_closing():
+            content = keep_alive.content
+            self.transport.write(wire.chunk(content) if self.framing == wire.CHUNK else content)
         self.written_at = holds.hub.tick
-        holds.wheel.set(self, holds.spread(keep_alive.timeout))
+        return holds.spread(keep_alive.timeout)
 
     def end(self, reason: str) -> None:
         """End the body, and with it the hold; the connection goes on where HTTP allows it."""
@@ -86,7 +111,7 @@ class StreamHold(Held):
         if connection is not None and not connection.is_closing():
             if self.framing == wire.CHUNK:
                 connection.write(wire.LAST_CHUNK)
-            if not self.is_kept:
+            if not self.is_kept or reason == "shutdown":
                 connection.close()
         self._tell(Done(reason))
 
@@ -96,7 +121,7 @@ class StreamHold(Held):
         self.transport = GONE
         holds.wheel.drop(self)
         for channel in self.channels:
-            holds.hub.unsubscribe(self, self.route.realm, channel, self.framing)
+            holds.hub.unsubscribe(self, self.route.realm, channel, self.road)
         holds.open.pop(self, None)
 
     def on_lost(self) -> None:

@@ -15,12 +15,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gripproxy.backend import ACCEPT_GUID
+from gripproxy.errors import FilterError
 from gripproxy.grip import events as ev
 from gripproxy.grip import wire
 from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields
+from gripproxy.grip.instruct import FILTERS_MAX, Channel
 from gripproxy.grip.item import Item, WsMessage
-from gripproxy.hub import GONE
+from gripproxy.grip.reception import Reception
+from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
 from gripproxy.transports import Done
 from gripproxy.transports.frames import DEFLATE_ANSWER, FrameError, Frames, ends_whole
@@ -80,6 +83,7 @@ class WebSocketHold(Held):
         "_close_code",
         "_frames",
         "_meta",
+        "_reception",
         "_timers",
         "framing",
         "has_closed",
@@ -104,8 +108,10 @@ class WebSocketHold(Held):
         self.is_detached = False
         self.written_at = holds.hub.tick
         self._close_code: int | None = None
-        self._channels: tuple[str, ...] = ()
         self._meta: dict[str, str] | None = None
+        self._channels: tuple[str, ...] = ()
+        # For subscriptions with filters, whose items take the slow road
+        self._reception: Reception | None = None
         self._frames: Frames | None = None
         self._timers: Timers | None = None
         connection.set_write_buffer_limits(high=holds.limits.unsent)
@@ -200,19 +206,33 @@ class WebSocketHold(Held):
         message = item.message
         if message is None or self.transport is GONE:
             return
-        _ACTIONS[message.action](self, message)
+        reception = self._reception
+        if reception is not None and reception.filters(channel).drops(item, reception.scope()):
+            self.holds.metrics.filtered += 1
+            return
+        _ACTIONS[message.action](self, channel, item, message)
 
-    def _publish_send(self, message: WsMessage) -> None:
-        self.send(message.type, message.content)
+    def _publish_send(self, channel: str, item: Item, message: WsMessage) -> None:
+        content: bytes | None = message.content
+        if self._reception is not None:
+            try:
+                content = self._reception.content(channel, item, message.content, message.content_filters)
+            except FilterError as error:
+                log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
+                content = None
+        if content is None:
+            self.holds.metrics.filtered += 1
+        else:
+            self.send(message.type, content)
 
-    def _publish_close(self, message: WsMessage) -> None:
+    def _publish_close(self, channel: str, item: Item, message: WsMessage) -> None:
         self.leg.receive(Event("CLOSE"))
         self.close(message.code if message.code is not None else 1000, message.reason)
 
-    def _publish_refresh(self, message: WsMessage) -> None:
+    def _publish_refresh(self, channel: str, item: Item, message: WsMessage) -> None:
         self.leg.refresh()
 
-    def _publish_hint(self, message: WsMessage) -> None:
+    def _publish_hint(self, channel: str, item: Item, message: WsMessage) -> None:
         """Nothing: a WebSocket has no state that the backend could be asked for again."""
 
     # From the leg
@@ -272,6 +292,10 @@ class WebSocketHold(Held):
             self._need_timers().leg_at = at
             self._arm()
 
+    def refresh(self) -> None:
+        """Ask the backend whether it has something to say."""
+        self.leg.refresh()
+
     @property
     def unsent(self) -> int:
         """Bytes that the client has not taken yet."""
@@ -282,13 +306,38 @@ class WebSocketHold(Held):
     def subscribe(self, channel: str, filters: tuple[str, ...] = ()) -> None:
         """Subscribe to a channel."""
         name = self.route.prefix + channel
-        if self.transport is GONE or name in self._channels:
+        if self.transport is GONE:
+            return
+        if len(filters) > FILTERS_MAX:
+            self._lose_leg()
+            self.close(1011, f"too many filters for channel {channel[:60]!r}")
+            return
+        if name in self._channels:
+            self._filter(name, filters)
             return
         if len(self._channels) >= self.holds.limits.channels_per_connection:
             log.warning("%s: a WebSocket asks for more channels than limits.channels_per_connection", self.route.id)
             return
         self._channels += (name,)
-        self.holds.hub.subscribe(self, self.route.realm, name, self.framing)
+        self._filter(name, filters)
+        self.holds.hub.subscribe(self, self.route.realm, name, self._road(name))
+
+    def _filter(self, name: str, filters: tuple[str, ...]) -> None:
+        """Set a subscription's filters; the first makes every subscription of this client known to them."""
+        if self._reception is None:
+            if not filters:
+                return
+            channels = [Channel(one) for one in self._channels]
+            self._reception = Reception(channels, self._meta or {}, self.route.prefix)
+        before = self._road(name)
+        self._reception.add(Channel(name, filters=filters))
+        after = self._road(name)
+        if before != after and name in self._channels:
+            self.holds.hub.unsubscribe(self, self.route.realm, name, before)
+            self.holds.hub.subscribe(self, self.route.realm, name, after)
+
+    def _road(self, name: str) -> str:
+        return EACH if self._reception is not None and self._reception.filters(name) else self.framing
 
     def _subscribe(self, message: ev.Subscribe) -> None:
         self.subscribe(message.channel, message.filters)
@@ -296,8 +345,10 @@ class WebSocketHold(Held):
     def _unsubscribe(self, message: ev.Unsubscribe) -> None:
         name = self.route.prefix + message.channel
         if name in self._channels and message.channel not in self.route.subscribe:
+            self.holds.hub.unsubscribe(self, self.route.realm, name, self._road(name))
             self._channels = tuple(one for one in self._channels if one != name)
-            self.holds.hub.unsubscribe(self, self.route.realm, name, self.framing)
+            if self._reception is not None:
+                self._reception.remove(name)
 
     def _detach(self, message: ev.Detach) -> None:
         self.is_detached = True
@@ -312,6 +363,8 @@ class WebSocketHold(Held):
         else:
             meta[message.name] = message.value
         self._meta = meta or None
+        if self._reception is not None:
+            self._reception.meta = meta
 
     def _set_keep_alive(self, message: ev.SetKeepAlive) -> None:
         timers = self._need_timers()
@@ -416,7 +469,7 @@ class WebSocketHold(Held):
 
     def _unsubscribe_all(self) -> None:
         for name in self._channels:
-            self.holds.hub.unsubscribe(self, self.route.realm, name, self.framing)
+            self.holds.hub.unsubscribe(self, self.route.realm, name, self._road(name))
         self._channels = ()
 
     def _leave(self) -> None:
@@ -430,7 +483,7 @@ class WebSocketHold(Held):
         self.holds.open.pop(self, None)
 
 
-_ACTIONS: dict[str, Callable[[WebSocketHold, WsMessage], None]] = {
+_ACTIONS: dict[str, Callable[[WebSocketHold, str, Item, WsMessage], None]] = {
     "send": WebSocketHold._publish_send,
     "close": WebSocketHold._publish_close,
     "refresh": WebSocketHold._publish_refresh,

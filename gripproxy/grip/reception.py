@@ -1,0 +1,129 @@
+"""What one subscriber makes of an item that is not simply written to it: reliable order, then filters.
+
+Order: a hold may say for a channel at which item its client is (``prev-id``). From then on each item either follows,
+is one that the client has already, or shows a gap; a gap is closed from the channel's history where that reaches back
+far enough, else only the backend can.
+
+Filters: those of the channel's subscription decide whether the client gets an item, and what its content becomes.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+
+from gripproxy.grip.filters import Filters, Scope, compile_filters
+from gripproxy.grip.instruct import Channel
+from gripproxy.grip.item import Item
+
+# (channel, id) -> the items after that one, [] if it is the newest, None if it is not known.
+Since = Callable[[str, str], list[Item] | None]
+
+_NO_FILTERS = Filters()
+_NOTHING: Mapping[str, str] = {}
+
+_compile = lru_cache(maxsize=1024)(compile_filters)
+
+
+class Reception:
+    """One subscriber's state: where it is on each reliable channel, its meta and its filters.
+
+    ``ids`` has the reliable channels only; an id is None when the client was sent an item without one.
+    """
+
+    __slots__ = ("_filters", "_prefix", "channels", "ids", "meta")
+
+    def __init__(self, channels: Iterable[Channel], meta: Mapping[str, str], prefix: str = "") -> None:
+        """``prefix`` is the route's: channel names have it, filters do not see it."""
+        self.ids: dict[str, str | None] = {}
+        self._filters: dict[str, Filters] = {}
+        self._prefix = len(prefix)
+        self.meta = meta
+        self.channels: frozenset[str] = frozenset()
+        for channel in channels:
+            self.add(channel)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether items need no reception at all: neither order nor filters."""
+        return not self.ids and not self._filters
+
+    def add(self, channel: Channel) -> None:
+        """Add a channel, or what is now said of it."""
+        self.channels |= {channel.name[self._prefix :]}
+        if channel.prev_id is not None:
+            self.ids[channel.name] = channel.prev_id
+        filters = _compile(channel.filters) if channel.filters else _NO_FILTERS
+        if filters:
+            self._filters[channel.name] = filters
+        else:
+            self._filters.pop(channel.name, None)
+
+    def remove(self, channel: str) -> None:
+        """Forget a channel."""
+        self.channels -= {channel[self._prefix :]}
+        self.ids.pop(channel, None)
+        self._filters.pop(channel, None)
+
+    def last_ids(self) -> dict[str, str]:
+        """Return where the client is, by channel names as the backend knows them (for Grip-Last)."""
+        return {channel[self._prefix :]: last for channel, last in self.ids.items() if last is not None}
+
+    def admit(self, channel: str, item: Item, since: Since) -> list[Item] | None:
+        """Return the items that the client is to get now, in order; None when there is a gap."""
+        if channel not in self.ids:
+            return [item]
+        at = self.ids[channel]
+        if at is not None:
+            if item.id == at:
+                return []
+            if item.no_seq:
+                return [item]
+            if item.prev_id is not None and item.prev_id != at:
+                return self._close_gap(channel, item, at, since)
+        self.ids[channel] = item.id
+        return [item]
+
+    def _close_gap(self, channel: str, item: Item, at: str, since: Since) -> list[Item] | None:
+        if item.id is not None:
+            later = since(channel, item.id)
+            if later is not None and any(one.id == at for one in later):
+                return []  # published before the state that the backend gave the client
+        return self.catch_up(channel, since)
+
+    def catch_up(self, channel: str, since: Since) -> list[Item] | None:
+        """Return what the client lacks on a reliable channel according to its history; None when that can't tell."""
+        at = self.ids.get(channel)
+        if at is None:
+            return []
+        missed = since(channel, at)
+        if missed:
+            self.ids[channel] = missed[-1].id
+        return missed
+
+    def filters(self, channel: str) -> Filters:
+        """Return the filters of a channel's subscription."""
+        return self._filters.get(channel, _NO_FILTERS)
+
+    def scope(self) -> Scope:
+        """Return what filters may know of this subscriber."""
+        return Scope(self.meta, self.channels, self.last_ids())
+
+    def content(self, channel: str, item: Item, content: bytes, names: tuple[str, ...] | None) -> bytes | None:
+        """Return the content of an item's format as this client gets it, None when it does not get it.
+
+        ``names`` are the format's ``content-filters``. Raises: FilterError.
+        """
+        filters = self._filters.get(channel, _NO_FILTERS)
+        if not filters.accepts(names):
+            return None
+        if not filters:
+            return content
+        scope = self.scope()
+        if filters.drops(item, scope):
+            return None
+        return filters.content(content, scope)
+
+    def response(self, channels: Iterable[Channel], body: bytes) -> bytes:
+        """Return the body that a hold begins with, after the channels' filters. Raises: FilterError."""
+        names = tuple(dict.fromkeys(name for channel in channels for name in channel.filters))
+        filters = _compile(names)
+        return filters.response(body, self.scope()) if filters.response_functions else body
