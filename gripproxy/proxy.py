@@ -542,7 +542,8 @@ class Proxy:
 
     def refresh(self, realm: str | None) -> None:
         """Have all holds of a realm (None: of all) ask the backend whether something was missed, a slice at a time."""
-        holds = [hold for hold in self.holds.open if realm is None or hold.route.realm == realm]
+        holds = [hold for hold in self.holds.open if isinstance(hold, AnyHold)]
+        holds = [hold for hold in holds if realm is None or hold.route.realm == realm]
         self._refresh_some(holds)
 
     def _refresh_some(self, holds: list[AnyHold]) -> None:

@@ -104,7 +104,7 @@ class LinkedStream(StreamHold):
         self._is_exclusive = True
 
     def proceed(self) -> None:
-        """Go on behind the body that the hold began with: catch up, or follow the link at once where nothing is held."""
+        """Go on behind the body that the hold began with: catch up, or where nothing is held follow the link."""
         self._is_exclusive = False
         if self._instruct.hold is None:
             self._follow()
