@@ -15,6 +15,7 @@ from rich.table import Table
 from tests.load.scenarios import SCENARIOS, Outcome, run_scenario
 
 COLUMNS = ("", "held/s", "deliveries/s", "p50 ms", "p99 ms", "max ms", "proxy µs", "KiB each", "load %", "faults")
+WIDTH = 170
 
 
 def line(outcome: Outcome) -> list[str]:
@@ -55,8 +56,7 @@ def main(only: tuple[str, ...], json_path: Path | None) -> None:
         table.add_column(column, justify="left" if column in ("", "faults") else "right")
     for outcome in outcomes:
         table.add_row(*line(outcome))
-    plain = Console()
-    plain.print(table, width=None if plain.is_terminal else 160)
+    Console(width=WIDTH).print(table)
     if json_path is not None:
         found = {one.scenario.name: {**one.report, "pulse": one.pulse} for one in outcomes}
         json_path.write_text(json.dumps(found, indent=1))

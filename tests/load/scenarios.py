@@ -5,14 +5,11 @@ Each scenario gets processes of its own, so that none inherits the memory or the
 
 import http.client
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +17,8 @@ from typing import Any
 from tests.integration.conftest import ROOT, Proxy, start_proxy
 from tests.integration.processes import Process, Processes, free_port
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-LOAD = (sys.executable, "-m", "gripproxy", "load", "--quiet")
+ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
+LOAD = (sys.executable, "-m", "gripproxy", "load")
 #: Seconds for one run of the load test.
 LIMIT = 600
 #: Seconds between two questions to a proxy whose loop might stall.
@@ -90,25 +87,30 @@ def run_scenario(scenario: Scenario) -> Outcome:
         processes = stack.enter_context(Processes(folder))
         port = free_port()
         command = (sys.executable, "-m", "tests.load.backend", str(port))
-        processes.start("backend", *command, environment={"PYTHONPATH": str(ROOT)}, ports=[port])
+        processes.start("backend", *command, environment=ENVIRONMENT, ports=[port])
         proxy = start_proxy(processes, f"http://127.0.0.1:{port}")
         if scenario.idle_channels:
             hold_idle(processes, proxy, scenario.idle_channels)
-        pulse = stack.enter_context(felt(proxy)) if scenario.is_probed else []
-        report = load(proxy, scenario)
+        pulse: list[float] = []
+        report = load(processes, proxy, scenario, pulse)
     return Outcome(scenario, report, pulse)
 
 
-def load(proxy: Proxy, scenario: Scenario) -> dict[str, Any]:
-    """The report of the load test."""
+def load(processes: Processes, proxy: Proxy, scenario: Scenario, pulse: list[float]) -> dict[str, Any]:
+    """The report of the load test; ``pulse`` is filled while it publishes, if the scenario is to be probed."""
     size = ("--connections", str(scenario.connections), "--messages", str(scenario.messages))
-    measured = ("--pid", str(proxy.process.pid), "--json", "-")
+    report = processes.folder / "report.json"
+    measured = ("--pid", str(proxy.process.pid), "--json", str(report))
     command = (*LOAD, *addresses(proxy), *scenario.options, *size, *measured)
-    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, timeout=LIMIT)
-    if not done.stdout:
-        raise RuntimeError(f"{scenario.name}: {done.stderr.decode()}")
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
+    process = processes.start("load", *command, environment=ENVIRONMENT)
+    if scenario.is_probed:
+        process.wait_for_output("publishing: ")
+        feel(proxy, process, pulse)
+    process.wait(LIMIT)
+    if not report.exists():
+        raise RuntimeError(f"{scenario.name}: {process.output()}")
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
 
 
 def addresses(proxy: Proxy) -> Sequence[str]:
@@ -120,31 +122,19 @@ def hold_idle(processes: Processes, proxy: Proxy, channels: int) -> Process:
     number = str(channels)
     names = ("--channel", "idle-{n}", "--channels", number, "--connections", number)
     time_ = ("--messages", "0", "--duration", str(IDLE_FOR), "--settle", "0")
-    command = (*LOAD[:-1], *addresses(proxy), *names, *time_)
-    process = processes.start("idle", *command, environment={"PYTHONPATH": str(ROOT)})
+    command = (*LOAD, *addresses(proxy), *names, *time_)
+    process = processes.start("idle", *command, environment=ENVIRONMENT)
     process.wait_for_output("holding: ")
     return process
 
 
-@contextmanager
-def felt(proxy: Proxy) -> Any:
-    """Ask the control endpoint, which shares the loop with the fan-out, again and again; a list of answer times."""
-    pulse: list[float] = []
-    is_over = threading.Event()
+def feel(proxy: Proxy, process: Process, pulse: list[float]) -> None:
+    """Ask the control endpoint, which shares the loop with the fan-out, until nothing is published any more."""
     connection = http.client.HTTPConnection(proxy.control_url.removeprefix("http://"), timeout=30)
-
-    def feel() -> None:
-        while not is_over.wait(PROBE_EVERY):
-            start = time.perf_counter()
-            connection.request("GET", "/")
-            connection.getresponse().read()
-            pulse.append(time.perf_counter() - start)
-
-    thread = threading.Thread(target=feel, daemon=True)
-    thread.start()
-    try:
-        yield pulse
-    finally:
-        is_over.set()
-        thread.join()
-        connection.close()
+    while "finishing: " not in process.output():
+        start = time.perf_counter()
+        connection.request("GET", "/")
+        connection.getresponse().read()
+        pulse.append(time.perf_counter() - start)
+        time.sleep(PROBE_EVERY)
+    connection.close()
