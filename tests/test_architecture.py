@@ -23,8 +23,9 @@ FLOORS = {
     "publish": 5,  # ... and the commands: each is a client of what lies below
     "check": 5,
     "import_routes": 5,
-    "log": 5,
+    "logs": 5,
     "forwarding": 4,  # holds
+    "links": 4,
     "delivery": 4,
     "transports": 4,
     "backend": 3,  # hands
