@@ -193,13 +193,8 @@ def build_table(report: Report) -> Table:
 
 def rows(report: Report) -> Iterator[tuple[str, str]]:
     """The lines of the table: name, and value with its unit."""
-    yield (
-        "connections",
-        (
-            f"{report.connections_held:,} of {report.connections:,} held, {report.connects_per_second:,.0f}/s"
-            f" ({report.connect_seconds:.2f} s)"
-        ),
-    )
+    held = f"{report.connections_held:,} of {report.connections:,} held"
+    yield "connections", f"{held}, {report.connects_per_second:,.0f}/s ({report.connect_seconds:.2f} s)"
     for name in ("refused", "given_up", "connections_lost"):
         for kind, count in getattr(report, name).items():
             yield f"  {name.replace('_', ' ')}", f"{count:,}  {kind}"
@@ -219,20 +214,11 @@ def rows(report: Report) -> Iterator[tuple[str, str]]:
         if count or name in ("lost", "doubled", "out_of_order"):
             yield f"  {name.replace('_', ' ')}", f"{count:,}"
     if report.proxy_us_per_delivery is not None:
-        yield (
-            "proxy",
-            (
-                f"{report.proxy_cpu_seconds:.2f} s CPU, {report.proxy_us_per_delivery:.2f} µs for each delivery,"
-                f" {report.proxy_kib_per_connection:.1f} KiB for each connection"
-            ),
-        )
-    yield (
-        "load test",
-        (
-            f"{report.settings['processes']} processes, {100 * report.load_busy:.0f} % of a core,"
-            f" able to take {report.deliveries_per_cpu_second:,.0f}/s each"
-        ),
-    )
+        cost = f"{report.proxy_cpu_seconds:.2f} s CPU, {report.proxy_us_per_delivery:.2f} µs for each delivery"
+        yield "proxy", f"{cost}, {report.proxy_kib_per_connection:.1f} KiB for each connection"
+    processes = f"{report.settings['processes']} process{'es' if report.settings['processes'] > 1 else ''}"
+    busy = f"{processes}, the busiest {100 * report.load_busy:.0f} % of a core"
+    yield "load test", f"{busy}; could take {report.deliveries_per_cpu_second:,.0f}/s for each core"
     yield "verdict", verdict(report)
 
 

@@ -136,8 +136,8 @@ class Liar:
                     self.hold(head.split(" ")[1], writer)
                     continue
                 size = int(head.lower().split("content-length:")[1].split("\r\n")[0])
-                item = json.loads(await reader.readexactly(size))["items"][0]
-                self.publish("/" + item["channel"], item["formats"]["http-stream"]["content"].encode())
+                path, content = read_item(head, await reader.readexactly(size))
+                self.publish(path, content)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
@@ -167,8 +167,18 @@ class Liar:
         self.kept = b""
 
 
+def read_item(head: str, body: bytes) -> tuple[str, bytes]:
+    """Path and content of a GRIP item, or of a bare message posted to /bare/CHANNEL."""
+    path = head.split(" ")[1]
+    if path.startswith("/bare/"):
+        return path.removeprefix("/bare"), body
+    item = json.loads(body)["items"][0]
+    return "/" + item["channel"], item["formats"]["http-stream"]["content"].encode()
+
+
 FAULTS: dict[str, Callable[[bytes], list[bytes]]] = {
     "none": lambda content: [content],
+    "bare": lambda content: [content],
     "drop": lambda content: [],
     "double": lambda content: [content, content],
     "swap": lambda content: [content],
@@ -182,7 +192,8 @@ FAULTS: dict[str, Callable[[bytes], list[bytes]]] = {
 async def load_liar(fault: str, *options: str) -> tuple[int, dict[str, Any], str]:
     server = await asyncio.start_server(Liar(fault).serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    command = [*LOAD, "--url", url + "/{channel}", "--control", url, "--stall", "0.5", "-c", "4", "-n", "10", *options]
+    publish = ("--publish-url", url + "/bare/{channel}") if fault == "bare" else ("--control", url)
+    command = [*LOAD, "--url", url + "/{channel}", *publish, "--stall", "0.5", "-c", "4", "-n", "10", *options]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=ENVIRONMENT)
     try:
@@ -203,6 +214,7 @@ def liar() -> Callable[..., tuple[int, dict[str, Any], str]]:
     ("fault", "found"),
     [
         ("none", {}),
+        ("bare", {}),
         ("drop", {"lost": 1}),
         ("double", {"doubled": 1}),
         ("swap", {"out_of_order": 4}),
