@@ -22,7 +22,7 @@ from gripproxy.config.reader import (
     setting_error,
     setting_types,
 )
-from gripproxy.config.texts import Address, parse_address, parse_backend
+from gripproxy.config.texts import Address, parse_address, parse_backend, parse_endpoint
 from gripproxy.errors import ConfigError
 
 __all__ = [
@@ -39,9 +39,11 @@ __all__ = [
     "Secret",
     "Server",
     "SettingError",
+    "Zeromq",
     "load",
     "parse_address",
     "parse_backend",
+    "parse_endpoint",
     "setting_types",
     "warnings",
 ]
@@ -217,6 +219,30 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise SettingError("client_cert", "is missing, though client_key is given")
 
 
+class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pushpin's inputs for publishers that speak ZeroMQ; none is open unless it is given."""
+
+    # tcp://host:port, tcp://*:port (every interface) or ipc:///path. Pushpin's is tcp://127.0.0.1:5560.
+    pull: str = ""
+    # The same, any number. Pushpin's is tcp://127.0.0.1:5562.
+    sub: tuple[str, ...] = ()
+    # Whether to connect to the publishers at `sub` instead of waiting there for them.
+    sub_connect: bool = False
+    # Where libraries ask for the addresses of the others. Pushpin's is tcp://127.0.0.1:5563.
+    command: str = ""
+    # The realm of all that comes in: a message does not name one.
+    realm: str = DEFAULT_REALM
+
+    def __post_init__(self) -> None:
+        given = {key: parse_endpoint for key in ("pull", "command") if getattr(self, key)}
+        _check(self, {"sub": parse_endpoint, **given})
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any of the inputs is given."""
+        return bool(self.pull or self.sub or self.command)
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it."""
 
@@ -224,6 +250,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     control: Control = field(default_factory=Control)
     log: Log = field(default_factory=Log)
     limits: Limits = field(default_factory=Limits)
+    zeromq: Zeromq = field(default_factory=Zeromq)
     realms: dict[str, Realm] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     # Reasons in the bodies of error answers. Off: they name backends.
@@ -240,15 +267,17 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if WELL_KNOWN_KEY in realm.key and not parse_address(self.control.listen).is_loopback:
                 reason = f"{WELL_KNOWN_KEY!r} is known to everyone, and control.listen is not on loopback"
                 raise SettingError(f"realms.{name}.key", reason)
+        self._check_realm("zeromq.realm", self.zeromq.realm)
         seen: dict[tuple[str, str], int] = {}
         for index, route in enumerate(self.routes):
-            if route.realm not in self.realms:
-                raise SettingError(
-                    f"routes[{index}].realm", f"there is no realm {route.realm!r}{hint(route.realm, self.realms)}"
-                )
+            self._check_realm(f"routes[{index}].realm", route.realm)
             first = seen.setdefault((route.host.lower(), route.path), index)
             if first != index:
                 raise SettingError(f"routes[{index}].path", f"routes[{first}] has the same host and path")
+
+    def _check_realm(self, key: str, name: str) -> None:
+        if name not in self.realms:
+            raise SettingError(key, f"there is no realm {name!r}{hint(name, self.realms)}")
 
     def error(self, key: str, reason: str) -> ConfigError:
         """What to raise when a setting turns out to be wrong only where it is used."""
@@ -290,6 +319,15 @@ def warnings(config: Config) -> list[str]:
     for index, route in enumerate(config.routes):
         if not route.verify and any(url.startswith("https:") for url in route.backends):
             found.append(f"routes[{index}].verify: the backend's certificate is not verified")
+    bound = [("pull", config.zeromq.pull)]
+    if not config.zeromq.sub_connect:
+        bound += [("sub", endpoint) for endpoint in config.zeromq.sub]
+    reason = "takes items from whoever can reach it, as ZeroMQ asks for no key"
+    found += [
+        f"zeromq.{key}: {endpoint} {reason}"
+        for key, endpoint in bound
+        if endpoint and not parse_endpoint(endpoint).is_loopback
+    ]
     return found
 
 

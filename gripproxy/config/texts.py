@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 _PORTS = {"http": 80, "https": 443}
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>\*|[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
+_ENDPOINT = re.compile(r"(?:tcp://(?P<address>[!-~]+)|ipc://(?P<path>/[!-~]+))")
 _BACKEND = re.compile(r"[!-~]+")
 _HOSTNAME = re.compile(r"[a-z0-9._:-]+")
 # Fields that only this proxy can know for the connection it makes.
@@ -57,6 +58,27 @@ def parse_address(text: str) -> Address:
         raise ValueError(f"must be host:port, [ipv6]:port, :port or unix:/path, not {text!r}")
     host = match["ipv6"] or match["host"]
     return Address("" if host == "*" else host, int(match["port"]))
+
+
+def parse_endpoint(text: str) -> Address:
+    """A ZeroMQ endpoint: ``tcp://host:port``, ``tcp://*:port`` (every interface) or ``ipc:///path``.
+
+    Raises: ValueError
+    """
+    expected = f"must be tcp://host:port, tcp://*:port or ipc:///path, not {text!r}"
+    match = _ENDPOINT.fullmatch(text)
+    if match is None:
+        raise ValueError(expected)
+    if match["path"]:
+        return Address("", 0, match["path"])
+    try:
+        address = parse_address(match["address"])
+    except ValueError:
+        raise ValueError(expected) from None
+    # ZeroMQ takes port 0 for any that is free, and nobody would know which.
+    if address.port == 0 or match["address"].startswith(":"):
+        raise ValueError(expected)
+    return address
 
 
 def parse_backend(url: str) -> tuple[str, str, int]:

@@ -12,7 +12,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from gripproxy import config
-from gripproxy.config import Config, Realm, Route, Secret, load, warnings
+from gripproxy.config import Config, Realm, Route, Secret, Zeromq, load, warnings
 from gripproxy.config.reader import Reader
 from gripproxy.errors import ConfigError
 
@@ -157,6 +157,12 @@ REALM = '[realms.headline]\nkey = "changeme"\n'
             ONE_ROUTE + "host = 'A'\n" + ONE_ROUTE + "host = 'a'\n",
             "routes[1].path: routes[0] has the same host and path",
         ),
+        ("[zeromq]\npull = 'a'\n", "zeromq.pull: must be tcp://host:port, tcp://*:port or ipc:///path, not 'a'"),
+        ("[zeromq]\nsub = ['a']\n", "zeromq.sub[0]: must be tcp://host:port, tcp://*:port or ipc:///path, not 'a'"),
+        (
+            ONE_ROUTE + "[zeromq]\nrealm = 'headlin'\n[realms.headline]\n",
+            "zeromq.realm: there is no realm 'headlin'; did you mean 'headline'?",
+        ),
         (
             REALM + "[control]\nlisten = ':5561'\n",
             "realms.headline.key: 'changeme' is known to everyone, and control.listen",
@@ -216,6 +222,26 @@ def test_an_unverified_backend_is_warned_of() -> None:
     assert ["routes[0].verify: the backend's certificate is not verified"] == warnings(Config(routes=routes))
 
 
+@pytest.mark.parametrize(
+    ("zeromq", "expected"),
+    [
+        (Zeromq(pull="tcp://127.0.0.1:1", sub=("ipc:///a", "tcp://[::1]:1"), command="tcp://*:1"), []),
+        (Zeromq(sub=("tcp://10.0.0.1:1",), sub_connect=True), []),
+        (Zeromq(pull="tcp://*:1"), ["zeromq.pull: tcp://*:1"]),
+        (Zeromq(sub=("tcp://127.0.0.1:1", "tcp://0.0.0.0:1")), ["zeromq.sub: tcp://0.0.0.0:1"]),
+    ],
+)
+def test_an_input_that_others_can_reach_is_warned_of(zeromq: Zeromq, expected: list[str]) -> None:
+    reason = " takes items from whoever can reach it, as ZeroMQ asks for no key"
+
+    assert [text + reason for text in expected] == warnings(Config(routes=(ROUTE,), zeromq=zeromq))
+
+
+def test_inputs_are_used_when_one_is_given() -> None:
+    assert not Zeromq(sub_connect=True).is_used
+    assert Zeromq(command="ipc:///a").is_used
+
+
 def test_keys_are_not_shown(tmp_path: Path) -> None:
     secrets: dict[str, Any] = {"key": "very-secret", "sig_key": "very-secret"}
     path = write(
@@ -235,6 +261,7 @@ TABLES: dict[str, tuple[type[Struct], str]] = {
     "[control]": (config.Control, "CONTROL__"),
     "[log]": (config.Log, "LOG__"),
     "[limits]": (config.Limits, "LIMITS__"),
+    "[zeromq]": (config.Zeromq, "ZEROMQ__"),
     "[realms.NAME]": (config.Realm, "REALMS__NAME__"),
     "[[routes]]": (config.Route, "ROUTES__0__"),
 }

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gripproxy.config import texts
-from gripproxy.config.texts import Address, parse_address, parse_backend
+from gripproxy.config.texts import Address, parse_address, parse_backend, parse_endpoint
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,43 @@ def test_an_address_is_read_and_written(text: str, address: Address, written: st
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be host:port"):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "is_loopback"),
+    [
+        ("tcp://127.0.0.1:5560", Address("127.0.0.1", 5560), True),
+        ("tcp://[::1]:5560", Address("::1", 5560), True),
+        ("tcp://*:5560", Address("", 5560), False),
+        ("tcp://10.0.0.1:5560", Address("10.0.0.1", 5560), False),
+        ("ipc:///run/gripproxy/pull", Address("", 0, "/run/gripproxy/pull"), True),
+    ],
+)
+def test_an_endpoint_is_read(text: str, address: Address, is_loopback: bool) -> None:
+    assert (address, is_loopback) == (parse_endpoint(text), address.is_loopback)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "127.0.0.1:5560",
+        "tcp://",
+        "tcp://a",
+        "tcp://:1",
+        "tcp://a:0",
+        "tcp://a:65536",
+        "tcp://unix:/x",
+        "tcp://[1]:1",
+        "inproc://a",
+        "ipc://a",
+        "ipc:///a b",
+        "TCP://a:1",
+    ],
+)
+def test_what_is_no_endpoint_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be tcp://host:port"):
+        parse_endpoint(text)
 
 
 @pytest.mark.parametrize(
