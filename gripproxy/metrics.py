@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from gripproxy import __version__
+from gripproxy.grip.item import Item
 
 PREFIX = "gripproxy_"
 
@@ -119,6 +120,8 @@ FAMILIES: dict[str, Callable[[Meter, object], Metric]] = {
 }
 
 FORMATS = ("http-response", "http-stream", "ws-message")
+# Made once: they are looked up for each item.
+_HTTP_RESPONSE_ACCEPTED, _HTTP_STREAM_ACCEPTED, _WS_MESSAGE_ACCEPTED = ((name, "accepted") for name in FORMATS)
 
 METERS = (
     Meter(
@@ -149,6 +152,14 @@ METERS = (
         "Items that arrived, by format and what became of them.",
         ("format", "result"),
         tuple((format_, "accepted") for format_ in FORMATS),
+    ),
+    Meter(
+        "zeromq_messages",
+        "counter",
+        "zeromq_messages",
+        "Messages that came in by ZeroMQ, by what became of them.",
+        ("result",),
+        ("published", "refused", "lost"),
     ),
     Meter("publish_bytes", "counter", "publish_bytes", "Bytes of publish request bodies that were accepted."),
     Meter("duplicates", "counter", "duplicates", "Items not delivered because their id had been seen."),
@@ -199,6 +210,7 @@ class Metrics:
     subscriptions: int
     publishes: Tally
     publish_items: Tally
+    zeromq_messages: Tally
     publish_bytes: int
     duplicates: int
     deliveries: Tally
@@ -228,6 +240,17 @@ class Metrics:
         # The process's own: memory, processor time, start time, open files; and the garbage collector's.
         ProcessCollector(registry=self.registry)
         self.registry.register(GC_COLLECTOR)
+
+    def count_items(self, items: Iterable[Item]) -> None:
+        """Count items that were accepted, each of its formats for itself."""
+        counts = self.publish_items
+        for item in items:
+            if item.response is not None:
+                counts[_HTTP_RESPONSE_ACCEPTED] += 1
+            if item.stream is not None:
+                counts[_HTTP_STREAM_ACCEPTED] += 1
+            if item.message is not None:
+                counts[_WS_MESSAGE_ACCEPTED] += 1
 
     def watch(self, attribute: str, read: Callable[[], float | Mapping[str, float]]) -> None:
         """Ask ``read`` for a meter's value at each scrape, for a number that somebody already keeps."""

@@ -48,10 +48,6 @@ ERROR_MAX = 1000
 # Fastly's publishers may send their token under this name.
 FASTLY_KEY = "Fastly-Key"
 
-HTTP_RESPONSE_ACCEPTED = ("http-response", "accepted")
-HTTP_STREAM_ACCEPTED = ("http-stream", "accepted")
-WS_MESSAGE_ACCEPTED = ("ws-message", "accepted")
-
 # The publisher may repeat at once. The wait is short: pypubcontrol sleeps it inside the request that publishes.
 RETRY_SOON: Fields = ((b"Retry-After", b"1"),)
 
@@ -176,14 +172,7 @@ class Control:
         metrics = self._metrics
         metrics.publishes["200"] += 1
         metrics.publish_bytes += size
-        counts = metrics.publish_items
-        for item in items:
-            if item.response is not None:
-                counts[HTTP_RESPONSE_ACCEPTED] += 1
-            if item.stream is not None:
-                counts[HTTP_STREAM_ACCEPTED] += 1
-            if item.message is not None:
-                counts[WS_MESSAGE_ACCEPTED] += 1
+        metrics.count_items(items)
 
     def _answer(self, request: web.BaseRequest, status: int, form: str | None, text: str) -> Answer:
         idle_time = self._idle_time if request.keep_alive else None
@@ -226,12 +215,7 @@ class Refusals:
 def check_sizes(items: tuple[Item, ...], item_max: int) -> None:
     """Raises: RefusalError naming the first item with a content larger than the realm allows."""
     for index, item in enumerate(items):
-        contents = (
-            item.response.body if item.response is not None else None,
-            item.stream.content if item.stream is not None else None,
-            item.message.content if item.message is not None else None,
-        )
-        if any(content is not None and len(content) > item_max for content in contents):
+        if item.content_size > item_max:
             raise RefusalError(
                 413, f"items[{index}]: a content is larger than {item_max} bytes (the realm's max_item)."
             )

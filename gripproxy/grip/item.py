@@ -107,6 +107,14 @@ class Item:
         except WrongError as wrong:
             raise ItemError(f"channel {wrong.problem}") from None
 
+    @property
+    def content_size(self) -> int:
+        """Bytes of the largest of its contents."""
+        response = self.response.body if self.response is not None else None
+        stream = self.stream.content if self.stream is not None else b""
+        message = self.message.content if self.message is not None else b""
+        return max(len(response or b""), len(stream), len(message))
+
 
 def parse_items(body: bytes, *, items_max: int = ITEMS_MAX) -> tuple[Item, ...]:
     """Read ``{"items": [...]}``, all or nothing (GRIP protocol; Pushpin's control server and publishitem.cpp).

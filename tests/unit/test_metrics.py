@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gripproxy import __version__
+from gripproxy.grip.item import HttpResponse, HttpStream, Item, WsMessage
 from gripproxy.metrics import METERS, Histogram, Meter, Metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -45,6 +46,20 @@ def test_a_counter_with_two_labels_counts_by_a_pair() -> None:
 
     labels = (("format", "ws-message"), ("result", "accepted"))
     assert 5 == scrape(metrics)["gripproxy_publish_items_total", labels]
+
+
+def test_an_item_is_counted_by_each_of_its_formats() -> None:
+    metrics = Metrics()
+    metrics.count_items(
+        [
+            Item("a", stream=HttpStream("close")),
+            Item("b", stream=HttpStream("close"), response=HttpResponse("hint"), message=WsMessage("close")),
+        ]
+    )
+
+    assert [1, 2, 1] == [
+        metrics.publish_items[name, "accepted"] for name in ("http-response", "http-stream", "ws-message")
+    ]
 
 
 def test_known_label_values_are_there_before_anything_was_counted() -> None:

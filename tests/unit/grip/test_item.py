@@ -399,3 +399,17 @@ def test_any_body_is_read_or_refused(document: Any) -> None:
 def test_binary_content_comes_back(content: bytes) -> None:
     plain = {"content-bin": base64.b64encode(content).decode()}
     assert content == parse_format("http-stream", plain).content
+
+
+@pytest.mark.parametrize(
+    ("item", "size"),
+    [
+        (Item("a"), 0),
+        (Item("a", response=HttpResponse("hint"), stream=HttpStream("close"), message=WsMessage("close")), 0),
+        (Item("a", response=HttpResponse("send", body=b"1234"), stream=HttpStream("send", b"123")), 4),
+        (Item("a", stream=HttpStream("send", b"123"), message=WsMessage("send", content=b"12")), 3),
+        (Item("a", message=WsMessage("send", content=b"12")), 2),
+    ],
+)
+def test_the_largest_content_is_an_item_s_size(item: Item, size: int) -> None:
+    assert size == item.content_size
