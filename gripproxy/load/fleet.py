@@ -222,5 +222,5 @@ def run_load(plan: Plan, show: Callable[[Progress], None]) -> Report:
 
 
 def _most_frequent(tallies: Sequence[Tally]) -> str:
-    kinds = [kind for tally in tallies for kind, _ in tally.given_up.most_common(1)]
+    kinds = [kind for tally in tallies for kind, _ in tally.refused.most_common(1)]
     return kinds[0] if kinds else "no reason known"

@@ -79,7 +79,8 @@ class Worker:
         self._heard: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
         self._dialling: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[object]] = set()
-        self._is_over = False
+        self._last_held = time.monotonic()
+        self._is_unanswered = self._is_over = False
 
     async def run(self) -> None:
         """From the first connection to the tally."""
@@ -146,6 +147,9 @@ class Worker:
 
     async def _dial_some(self, numbers: Iterator[int]) -> None:
         for number in numbers:
+            if self._is_unanswered:
+                self.tally.given_up[f"{self.plan.kind_of(number)}: not tried, as nobody got an answer"] += 1
+                continue
             channel = self.plan.channel_of(number)
             sources = (self.plan.source(channel, publisher) for publisher in range(self.plan.publishers))
             if await self._open(number, dict.fromkeys(sources, 0)):
@@ -165,6 +169,8 @@ class Worker:
                 return True
             reason = found
             self.refused(client, reason)
+            if self._is_unanswered:
+                break
             await asyncio.sleep(ATTEMPT_AGAIN * (1 + attempt))
         self.tally.given_up[f"{kind}: {reason}"] += 1
         self._forget(number)
@@ -179,11 +185,14 @@ class Worker:
                 return await opened
         except TimeoutError:
             client.leave()
+            silence = time.monotonic() - self._last_held
+            self._is_unanswered = silence > self.plan.handshake_timeout
             return f"no answer in {self.plan.handshake_timeout:g} s"
         except OSError as error:
             return reason_of(error)
 
     def _remember(self, client: Client) -> None:
+        self._last_held = time.monotonic()
         if client.number not in self.clients and client.is_reader:
             self.live[client.channel] += 1
         self.clients[client.number] = client
