@@ -23,6 +23,7 @@ FLOORS = {
     "publish": 5,  # ... and the commands: each is a client of what lies below
     "check": 5,
     "import_routes": 5,
+    "zeromq": 5,  # a door without HTTP
     "logs": 5,
     "forwarding": 4,  # holds
     "links": 4,
