@@ -11,6 +11,7 @@ Invariant: a response that has begun is either completed or its connection is cu
 import asyncio
 import logging
 import random
+import time
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -22,14 +23,17 @@ from aiohttp import web
 
 from gripproxy.backend import Backend, Request, Response
 from gripproxy.config import Config
-from gripproxy.errors import BackendError, FilterError, InstructError
+from gripproxy.errors import AuthError, BackendError, FilterError, InstructError
 from gripproxy.forwarding import Forwarding, MalformedRequestError
 from gripproxy.grip import wire
+from gripproxy.grip.answer import EVENTS_TYPE, message_prefix
 from gripproxy.grip.commands import Accept, Reject
+from gripproxy.grip.cors import Cors
 from gripproxy.grip.events import Event
-from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
+from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options, field_values, media_type
 from gripproxy.grip.instruct import Channel, Instruct, is_instruct
 from gripproxy.grip.reception import Reception
+from gripproxy.grip.tokens import verify
 from gripproxy.grip.websocket import Limits as SessionLimits
 from gripproxy.grip.websocket import Session
 from gripproxy.links import Links, resolve
@@ -60,6 +64,8 @@ REFRESH_PAUSE = 0.1
 AnyHold = StreamHold | ResponseHold | WebSocketHold
 
 TEXT = ((b"Content-Type", b"text/plain; charset=utf-8"),)
+
+GRIP_EXTENSION = (b"Sec-WebSocket-Extensions", b"grip")
 
 
 class Proxy:
@@ -96,6 +102,10 @@ class Proxy:
             log.info("%s: no route for host %r, path %r", client.peer, host, target[:200])
             self._refuse(client, 502, "Route not found\n")
             return client.finish(self.holds.wheel, self._keepalive_timeout)
+        if route.cors:
+            client.cors = Cors.of(request.method, request.raw_headers, route.cors)
+        if route.trusted is not None and _is_from_upstream(route, request):
+            client.cors, route = None, route.trusted
         try:
             return await self._serve(request, client, route, host, target)
         except ConnectionResetError:
@@ -105,9 +115,15 @@ class Proxy:
         self, request: web.BaseRequest, client: Client, route: Route, host: str, target: str
     ) -> web.StreamResponse:
         fields = self._forwarding.fields(request, route, host)
+        if route.is_trusted:
+            fields += _grip_fields(request.raw_headers)
         asked = Request(request.method, route.rewritten(target).encode("utf-8", "surrogateescape"), fields)
         if self._forwarding.is_websocket(request):
             return await self._open_websocket(request, client, route, asked)
+        if _has_events(request) and route.websocket == "over-http" and not route.is_trusted:
+            client.is_kept = client.is_kept and request.content.is_eof()
+            self._refuse(client, 403, "Client not allowed to send WebSocket events directly.\n")
+            return client.finish(self.holds.wheel, self._keepalive_timeout)
         expects = request.headers.get("Expect", "").lower() == "100-continue" and client.is_chunkable
         body = await self._body(request, client, route, expects)
         if body is None:
@@ -195,6 +211,8 @@ class Proxy:
     async def _pass_through(self, client: Client, response: Response) -> None:
         """Stream a response to the client as it comes."""
         fields, length = _forwarded(response.fields)
+        if client.cors is not None:
+            fields = client.cors.complete(fields)
         await self._stream(client, response, response.status, response.reason, fields, length)
 
     async def _stream(
@@ -308,6 +326,7 @@ class Proxy:
             is_head=client.is_head,
             is_kept=is_kept,
             asked_again=client.asked,
+            cors=client.cors,
             uri=uri,
         )
         self._metrics.holds["response"] += 1
@@ -344,9 +363,10 @@ class Proxy:
         if instruct.gone_link is not None:
             hold.gone_link, hold.origin = resolve(uri, instruct.gone_link.uri), uri
         hold.begin()
+        fields = instruct.fields if client.cors is None else client.cors.complete(instruct.fields)
         head = (
             wire.encode_status_line(instruct.status, instruct.reason),
-            wire.encode_fields(instruct.fields),
+            wire.encode_fields(fields),
             b"Transfer-Encoding: chunked\r\n" if is_chunked else b"",
             b"" if is_kept else b"Connection: close\r\n",
             b"\r\n",
@@ -388,15 +408,17 @@ class Proxy:
         is_deflated = offers_deflate(request.raw_headers)
         if route.websocket == "passthrough":
             return await self._open_passthrough(request, client, route, asked, is_deflated=is_deflated)
+        asks_grip = route.grip or (route.is_trusted and message_prefix(request.raw_headers) is not None)
         fields = tuple(field for field in asked.fields if _is_forwarded_with_events(field[0].lower()))
-        leg = OverHttp(
-            self._backend,
-            route,
-            asked.target,
-            (*fields, (b"Sec-WebSocket-Extensions", b"grip")),
-            Session(str(uuid.uuid4()), self._session_limits(route), random.random()),  # noqa: S311  # spreads retries
+        if asks_grip:
+            fields += (GRIP_EXTENSION,)
+        session = Session(
+            str(uuid.uuid4()),
+            self._session_limits(route),
+            random.random(),  # noqa: S311  # spreads retries
+            is_grip=route.grip,
         )
-        session = leg.session
+        leg = OverHttp(self._backend, route, asked.target, fields, session)
         loop = asyncio.get_running_loop()
         end = loop.time() + self._limits.websocket_handshake_timeout
         while True:
@@ -416,7 +438,8 @@ class Proxy:
                     return client.finish(self.holds.wheel, self._keepalive_timeout)
                 if isinstance(command, Accept):
                     key = request.headers["Sec-WebSocket-Key"].encode()
-                    head = encode_accept(key, command.fields, is_deflated=is_deflated)
+                    accepted = command.fields + (command.extensions if asks_grip else ())
+                    head = encode_accept(key, accepted, is_deflated=is_deflated)
                     transport, received = client.take()
                     hold = leg.hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
                     self._metrics.holds["websocket"] += 1
@@ -432,8 +455,9 @@ class Proxy:
     ) -> web.StreamResponse:
         """Ask the backend for a WebSocket of its own, and relay between the two."""
         fields = tuple(field for field in asked.fields if field[0].lower() not in _OF_THE_HANDSHAKE)
-        if route.grip:
-            fields += ((b"Sec-WebSocket-Extensions", b"grip"),)
+        asks_grip = route.grip or (route.is_trusted and message_prefix(request.raw_headers) is not None)
+        if asks_grip:
+            fields += (GRIP_EXTENSION,)
         try:
             async with asyncio.timeout(self._limits.websocket_handshake_timeout):
                 upgraded = await self._backend.upgrade(route, replace(asked, fields=fields))
@@ -457,7 +481,10 @@ class Proxy:
             leg.receive(Event("DISCONNECT"))
             raise
         key = request.headers["Sec-WebSocket-Key"].encode()
-        transport.write(encode_accept(key, leg.fields, is_deflated=is_deflated))
+        accepted = leg.fields
+        if asks_grip and not route.grip:
+            accepted += tuple(one for one in upgraded.fields if one[0].lower() == b"sec-websocket-extensions")
+        transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
         hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
         self._metrics.holds["websocket"] += 1
         leg.begin(hold, upgraded.received)
@@ -510,6 +537,7 @@ class Proxy:
             is_kept=hold.is_kept,
         )
         client.asked = outcome.asked
+        client.cors = hold.cors
         last = tuple(
             (b"Grip-Last", f"{channel}; last-id={last_id}".encode()) for channel, last_id in outcome.last_ids.items()
         )
@@ -570,6 +598,30 @@ def _is_linked(instruct: Instruct) -> bool:
     """Whether a stream is more than a copy of what is published."""
     return instruct.next_link is not None or any(
         channel.prev_id is not None or channel.filters for channel in instruct.channels
+    )
+
+
+def _is_from_upstream(route: Route, request: web.BaseRequest) -> bool:
+    """Whether a request comes through the GRIP proxy that the route's upstream_key is of."""
+    given = request.headers.getall("Grip-Sig", ())
+    if len(given) != 1 or route.upstream_key is None:
+        return False
+    try:
+        verify((route.upstream_key,), given[0], time.time(), None)
+    except AuthError as error:
+        log.info("%s: not of the proxy in front: %s", route.id, error)
+        return False
+    return True
+
+
+def _grip_fields(fields: Fields) -> Fields:
+    return tuple(one for one in fields if one[0][:5].lower() == b"grip-")
+
+
+def _has_events(request: web.BaseRequest) -> bool:
+    """Whether a request's body claims to be WebSocket events, which are the proxy's to send."""
+    return request.method == "POST" and any(
+        media_type(value) == EVENTS_TYPE for value in field_values(request.raw_headers, b"content-type")
     )
 
 

@@ -5,7 +5,7 @@ path. They stand in one flat tuple for each host, so that a lookup is a dictiona
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from gripproxy import config
 from gripproxy.grip.tokens import Key, Signer
@@ -38,7 +38,8 @@ class Route:
     """Where a request goes and how; the names and units are those of ``config.Route``.
 
     ``signer`` makes its Grip-Sig and is None where ``grip`` is False; ``signed_with`` says whose key that is.
-    ``upstream_key`` is None where none is given.
+    ``trusted`` is the same route for requests of a GRIP proxy in front, whose Grip-Sig ``upstream_key`` verifies: it
+    hands requests and responses through, instructions included. Both are None where no key is given.
     """
 
     id: str
@@ -70,6 +71,8 @@ class Route:
     client_cert: str
     client_key: str
     debug: bool
+    is_trusted: bool = False
+    trusted: "Route | None" = field(default=None, compare=False, repr=False)
 
     def rewritten(self, target: str) -> str:
         """The request target (path and query) as the backend is to see it."""
@@ -187,7 +190,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
     limit = configuration.limits.request_body if route.max_request_body is None else route.max_request_body
     host = route.host.lower()
     signer, signed_with = signers.signer(route, name) if route.grip else (None, "")
-    return Route(
+    made = Route(
         id=route.id or f"{host}{route.path}",
         host=host,
         path=route.path,
@@ -203,7 +206,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         host_header=route.host_header or "",
         headers_set=tuple((name.encode(), value.encode()) for name, value in route.headers_set.items()),
         headers_remove=frozenset(name.lower().encode() for name in route.headers_remove),
-        cors=frozenset(route.cors),
+        cors=frozenset(origin.lower() for origin in route.cors),
         balance=route.balance,
         connect_timeout=route.connect_timeout,
         response_timeout=route.response_timeout,
@@ -218,6 +221,10 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         client_key=route.client_key,
         debug=configuration.debug if route.debug is None else route.debug,
     )
+    if made.upstream_key is None:
+        return made
+    trusted = replace(made, is_trusted=True, grip=False, signer=None, signed_with="", subscribe=(), cors=frozenset())
+    return replace(made, trusted=trusted)
 
 
 def _rules(routes: Iterable[Route]) -> _Rules:

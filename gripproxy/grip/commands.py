@@ -19,10 +19,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Answer the handshake with 101 and these fields; `is_grip`: the backend speaks GRIP, so control messages work."""
+    """Answer the handshake with 101 and these fields; `is_grip`: the backend speaks GRIP, so control messages work.
+
+    `extensions` are the backend's own `Sec-WebSocket-Extensions`, for a proxy in front that is to do what they say.
+    """
 
     fields: Fields
     is_grip: bool
+    extensions: Fields = ()
 
 
 @dataclass(frozen=True, slots=True)

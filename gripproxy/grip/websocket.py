@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 CONTROL_PREFIX = b"c:"
+EXTENSIONS = b"sec-websocket-extensions"
 # A gateway between us and the backend is at fault, or the backend is starting: the next try may work.
 RETRIED = frozenset((502, 503, 504))
 KEEP_ALIVE_JITTER = 0.1  # share of the interval by which polls of many connections are drawn apart
@@ -107,14 +108,16 @@ class Phase(Enum):
 class Session:
     """One client's conversation with its backend.
 
-    `jitter` is a random number from 0 to 1; it spreads retries and keep-alives of many sessions. `deadline` is the
-    time to call `next_request` though nothing else happened, or None.
+    `jitter` is a random number from 0 to 1; it spreads retries and keep-alives of many sessions. Without `is_grip`
+    every message is relayed as it is, control messages too. `deadline` is the time to call `next_request` though
+    nothing else happened, or None.
     """
 
     __slots__ = (
         "_commands",
         "_is_detached",
         "_is_gone",
+        "_is_grip",
         "_is_in_flight",
         "_is_refresh_due",
         "_jitter",
@@ -131,11 +134,14 @@ class Session:
         "deadline",
     )
 
-    def __init__(self, connection_id: str, limits: Limits = DEFAULT_LIMITS, jitter: float = 0.0) -> None:
+    def __init__(
+        self, connection_id: str, limits: Limits = DEFAULT_LIMITS, jitter: float = 0.0, *, is_grip: bool = True
+    ) -> None:
         self.connection_id = connection_id
         self.deadline: float | None = None
         self._limits = limits
         self._jitter = jitter
+        self._is_grip = is_grip
         self._phase = Phase.OPENING
         self._outbox = Outbox()
         self._request: Request | None = None  # under way, or waiting to be repeated
@@ -327,9 +333,10 @@ class Session:
         self._finish()
 
     def _open(self, fields: Fields, events: Iterable[Event], now: float) -> None:
-        self._prefix = message_prefix(fields)
+        self._prefix = message_prefix(fields) if self._is_grip else None
+        extensions = () if self._is_grip else tuple(pair for pair in fields if pair[0].lower() == EXTENSIONS)
         public = tuple(pair for pair in public_fields(fields) if pair[0].lower() not in _OF_EVENTS_BODY)
-        self._command(Accept(public, self._prefix is not None))
+        self._command(Accept(public, self._prefix is not None, extensions))
         self._phase = Phase.OPEN
         if self._is_gone:
             self._leave_with(_DISCONNECT)

@@ -9,6 +9,7 @@ import asyncio
 from aiohttp import web
 
 from gripproxy.grip import wire
+from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import Fields
 from gripproxy.transports.takeover import CLOSED, FLOW_HIGH, KEPT, ClientConnection, Connections, Held, Idle, Sent
 from gripproxy.transports.wheel import Wheel
@@ -26,6 +27,7 @@ class Client:
         "_held",
         "_server",
         "asked",
+        "cors",
         "has_begun",
         "is_alone",
         "is_chunkable",
@@ -60,6 +62,8 @@ class Client:
         self.is_taken = False
         # For a request that is asked again: see `Replay.asked`.
         self.asked: frozenset[tuple[str, str | None]] = frozenset()
+        # What completes the responses to pages of other origins; None on routes that say nothing of them.
+        self.cors: Cors | None = None
 
     @property
     def server(self) -> Connections:
@@ -112,6 +116,8 @@ class Client:
 
     def respond(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
         """Write a whole response."""
+        if self.cors is not None:
+            fields = self.cors.complete(fields)
         self.write(wire.encode_response(status, reason, fields, body, head_only=self.is_head, is_last=not self.is_kept))
 
     def abort(self) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from gripproxy.backend import Request
 from gripproxy.errors import FilterError
 from gripproxy.grip import wire
+from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import Fields, pack_fields, unpack_fields
 from gripproxy.grip.instruct import Instruct
 from gripproxy.grip.item import HttpResponse, Item
@@ -16,13 +17,14 @@ from gripproxy.grip.reception import Reception
 from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
 from gripproxy.transports import Done, Outcome, Replay
-from gripproxy.transports.holds import Holds, log
+from gripproxy.transports.holds import Hold, Holds, log
 from gripproxy.transports.patch import PatchError, patch_body
-from gripproxy.transports.takeover import Held
 
 
-class ResponseHold(Held):
+class ResponseHold(Hold):
     """A client that waits for its response."""
+
+    transport_name = "response"
 
     __slots__ = (
         "_asked",
@@ -32,13 +34,12 @@ class ResponseHold(Held):
         "_reception",
         "_request",
         "_status",
-        "channels",
+        "cors",
         "gone_link",
         "holds",
         "is_head",
         "is_kept",
         "origin",
-        "route",
         "timeout",
     )
 
@@ -54,6 +55,7 @@ class ResponseHold(Held):
         is_head: bool,
         is_kept: bool,
         asked_again: frozenset[tuple[str, str | None]],
+        cors: Cors | None,
         uri: str,
     ) -> None:
         """``uri`` is what the client asked for.
@@ -65,6 +67,7 @@ class ResponseHold(Held):
         self.route = route
         self._request = (request.method, request.target, pack_fields(request.fields), request.body)
         self.is_head = is_head
+        self.cors = cors
         self.is_kept = is_kept
         self.timeout = instruct.timeout
         self.channels = tuple(channel.name for channel in instruct.channels)
@@ -214,6 +217,8 @@ class ResponseHold(Held):
         connection = self.connection
         self.leave()
         if connection is not None and not connection.is_closing():
+            if self.cors is not None:
+                fields = wire.encode_fields(self.cors.complete(_parse(fields)))
             parts = [wire.encode_status_line(status, reason), fields]
             has_body = status >= 200 and status not in (204, 304)
             if has_body:
@@ -230,6 +235,12 @@ class ResponseHold(Held):
 
     def _tell(self, outcome: Outcome) -> None:
         self.holds.on_end(self, outcome)
+
+
+def _parse(encoded: bytes) -> Fields:
+    """Return the fields that `wire.encode_fields` made lines of."""
+    parts = (line.partition(b": ") for line in encoded.split(b"\r\n")[:-1])
+    return tuple((name, value) for name, _, value in parts)
 
 
 def _merge(held: bytes, published: Fields) -> bytes:
