@@ -117,7 +117,8 @@ class Hub:
         # Counters for the metrics, kept incrementally.
         self.subscriptions = 0
         self.items = 0
-        self.deliveries = 0
+        # By framing; each subscriber counts
+        self.deliveries: dict[str, int] = dict.fromkeys((*wire.STREAM_FRAMINGS, *wire.MESSAGE_FRAMINGS, EACH), 0)
         self.passes = 0
         # The turn of the timer wheel; idle keep-alives compare a group's `passed_at` with it.
         self.tick = 0
@@ -251,7 +252,7 @@ class Hub:
         group.position = 0
         group.passed_at = self.tick
         self.passes += 1
-        self.deliveries += end * len(group.members)
+        self.deliveries[group.key[0]] += end * len(group.members)
 
     def _slice(self, group: Group, budget: int) -> int:
         """Write to the next members of a pass; return what it cost."""

@@ -523,7 +523,12 @@ class Proxy:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.holds.talking += 1
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.holds.talking -= 1
 
     async def _replay(self, hold: ResponseHold, outcome: Replay) -> None:
         """Ask the backend the request of a hold again."""

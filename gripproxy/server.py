@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import time
+from collections import Counter
 from typing import Any
 
 from aiohttp import web
@@ -27,6 +28,7 @@ from gripproxy.routes import Routes
 from gripproxy.transports.holds import Holds
 from gripproxy.transports.takeover import Connections
 from gripproxy.transports.wheel import Wheel
+from gripproxy.zeromq import Zeromq
 
 log = logging.getLogger("gripproxy.server")
 
@@ -39,6 +41,13 @@ USER_TIMEOUT = 30_000
 
 # Seconds for which a body that nobody wants is read, so that its client gets to read the answer (RFC 9112 9.6).
 LINGERING_TIME = 2.0
+
+# Holds that are ended in a second at least, however long the drain may take: few clients need no spreading.
+ENDED_PER_SECOND = 1000
+DRAIN_TICK = 0.05
+
+# Seconds that requests under way get to be answered when the proxy stops.
+HANDLER_GRACE = 2.0
 
 # Descriptors beside clients: listeners, logs, backends.
 RESERVED_FILES = 256
@@ -59,8 +68,10 @@ class Server:
         config = self._config
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
+        hurry = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            # The first asks for an end in good order, the second for one at once.
+            loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
         raise_file_limit()
 
         metrics = Metrics()
@@ -107,6 +118,15 @@ class Server:
             access_log=None,
             logger=request_log("gripproxy.http"),
         )
+        zeromq = Zeromq(config, bus, hub, metrics)
+        if config.zeromq.sub:
+            hub.on_channel = zeromq.on_channel
+        metrics.watch(
+            "connections",
+            lambda: {"http": len(connections.connections), **Counter(hold.transport_name for hold in holds.open)},
+        )
+        metrics.watch("accepted", lambda: connections.accepted)
+        metrics.watch("deliveries", lambda: hub.deliveries)
         metrics.watch("channels", lambda: len(hub.channels))
         metrics.watch("subscriptions", lambda: hub.subscriptions)
         metrics.watch("passes", lambda: hub.passes)
@@ -114,8 +134,14 @@ class Server:
         for address in config.server.listen:
             await self._listen(address, connections, tls=self._tls())
         await self._listen(config.control.listen, publishers)
+        zeromq.open()
+        inputs = asyncio.create_task(zeromq.run())
+        inputs.add_done_callback(_log_end)
         for text in warnings(config):
             log.warning("%s", text)
+        for name in sorted({route.realm for route in routes}):
+            if not config.realms[name].key:
+                log.info("realm %s has no key: publishes are taken from this machine only", name)
         log.info(
             "gripproxy %s: clients on %s, control on %s, %s",
             __version__,
@@ -133,11 +159,13 @@ class Server:
             control.unready = "The proxy is stopping."
             for server in self._servers:
                 server.close()
-            for hold in list(holds.open):
-                hold.end("shutdown")  # type: ignore[attr-defined]
+            inputs.cancel()
+            await asyncio.wait([inputs])
+            zeromq.close()
             connections.pre_shutdown()
-            await connections.shutdown(1.0)
-            await publishers.shutdown(1.0)
+            await drain(holds, config.server.shutdown_timeout, hurry)
+            await connections.shutdown(HANDLER_GRACE)
+            await publishers.shutdown(HANDLER_GRACE)
             delivery.close()
             wheel.close()
             await backend.close()
@@ -161,6 +189,24 @@ class Server:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(server.certificate, server.certificate_key or None)
         return context
+
+
+async def drain(holds: Holds, seconds: float, hurry: asyncio.Event) -> None:
+    """End all holds, many of them spread over ``seconds``: their clients come back, and not all at once.
+
+    Then wait for what the backends are still to be told (DISCONNECT events, gone links), a little.
+    """
+    ending = list(holds.open)
+    a_slice = max(1, round(max(len(ending) / seconds, ENDED_PER_SECOND) * DRAIN_TICK)) if seconds else len(ending)
+    for start in range(0, len(ending), a_slice or 1):
+        for hold in ending[start : start + a_slice]:
+            if hold in holds.open:
+                hold.end("shutdown")
+        if start + a_slice < len(ending) and not hurry.is_set():
+            await asyncio.sleep(DRAIN_TICK)
+    end = asyncio.get_running_loop().time() + HANDLER_GRACE
+    while holds.talking and asyncio.get_running_loop().time() < end and not hurry.is_set():  # noqa: ASYNC110  # rare
+        await asyncio.sleep(DRAIN_TICK)
 
 
 def tune(listener: Any) -> None:
@@ -200,6 +246,12 @@ def _counter(metrics: Metrics) -> Any:
         metrics.backend_seconds.observe(seconds)
 
     return count
+
+
+def _log_end(inputs: asyncio.Task[None]) -> None:
+    error = None if inputs.cancelled() else inputs.exception()
+    if error is not None:
+        log.error("the ZeroMQ inputs have ended", exc_info=error)
 
 
 def _log_fault(subject: object, error: Exception) -> None:

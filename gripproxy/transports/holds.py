@@ -4,13 +4,14 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from gripproxy.config import Limits
 from gripproxy.grip.instruct import KeepAlive
 from gripproxy.grip.item import Item
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
+from gripproxy.routes import Route
 from gripproxy.transports import Outcome
 from gripproxy.transports.takeover import Connections, Held, Idle
 from gripproxy.transports.wheel import Wheel
@@ -35,6 +36,23 @@ class History(Protocol):
         """Whether a client that is at ``prev_id`` may lack something."""
 
 
+class Hold(Held):
+    """What all holds have in common for those who look at them from outside."""
+
+    __slots__ = ("channels", "route")
+
+    # The word for the metrics
+    transport_name = ""
+    channels: tuple[str, ...]
+    route: Route
+
+    def end(self, reason: str) -> None:
+        """End the hold in good order."""
+
+    def refresh(self) -> None:
+        """Ask the backend whether something was missed."""
+
+
 @dataclass(slots=True)
 class Holds:
     """The surroundings of every hold.
@@ -49,9 +67,11 @@ class Holds:
     limits: Limits
     metrics: Metrics
     keepalive_timeout: float
-    on_end: Callable[[Held, Outcome], None]
+    on_end: Callable[[Hold, Outcome], None]
     # Open holds, for the drain at shutdown: a set in the order of their beginning.
-    open: dict[Held, None] = field(default_factory=dict)
+    open: dict[Hold, None] = field(default_factory=dict)
+    # Conversations with backends that go on without a client waiting: events, gone links
+    talking: int = 0
     _keep_alives: dict[KeepAlive, KeepAlive] = field(default_factory=dict)
 
     def share(self, keep_alive: KeepAlive | None) -> KeepAlive | None:
@@ -77,7 +97,7 @@ class Holds:
         else:
             Idle(self.server, connection, self.wheel, self.keepalive_timeout)
 
-    def cut(self, held: Any, kind: str) -> None:
+    def cut(self, held: Hold, kind: str) -> None:
         """Log and count a client that was cut because it holds too many unsent bytes."""
         connection = held.connection
         peer = connection.get_extra_info("peername") if connection is not None else None

@@ -102,6 +102,9 @@ class OverHttp:
             hold.wake_at(self.session.deadline)
 
     async def _converse(self, request: SessionRequest) -> None:
+        hold = self.hold
+        if hold is not None:
+            hold.holds.talking += 1
         try:
             was_full = self.session.is_full
             commands = await self.ask(request)
@@ -116,6 +119,8 @@ class OverHttp:
                 self.hold.cut("a fault of the proxy")
         finally:
             self._task = None
+            if hold is not None:
+                hold.holds.talking -= 1
         if not self.session.is_closed:
             self._proceed()
 

@@ -13,16 +13,16 @@ from gripproxy.grip.item import Item
 from gripproxy.hub import GONE
 from gripproxy.routes import Route
 from gripproxy.transports import Done, Outcome
-from gripproxy.transports.holds import Holds
-from gripproxy.transports.takeover import Held
+from gripproxy.transports.holds import Hold, Holds
 from gripproxy.transports.wheel import TICK
 
 
-class StreamHold(Held):
+class StreamHold(Hold):
     """A client that is being streamed to: every item that is published goes to it as it is."""
 
+    transport_name = "stream"
+
     __slots__ = (
-        "channels",
         "framing",
         "gone_link",
         "holds",
@@ -30,7 +30,6 @@ class StreamHold(Held):
         "keep_alive",
         "origin",
         "road",
-        "route",
         "written_at",
     )
 

@@ -57,7 +57,13 @@ CLOSED = Sent(keep_alive=False)
 class Connections(web.Server):
     """An aiohttp server whose connections can be taken over."""
 
+    def __init__(self, handler: Any, **kwargs: Any) -> None:
+        super().__init__(handler, **kwargs)
+        # Connections so far, those that were given back included
+        self.accepted = 0
+
     def __call__(self) -> "ClientConnection":
+        self.accepted += 1
         return ClientConnection(self, loop=self._loop, **self._kwargs)
 
     def give(self, transport: asyncio.Transport, received: bytes) -> None:

@@ -27,8 +27,7 @@ from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
 from gripproxy.transports import Done
 from gripproxy.transports.frames import DEFLATE_ANSWER, FrameError, Frames, ends_whole
-from gripproxy.transports.holds import Holds
-from gripproxy.transports.takeover import Held
+from gripproxy.transports.holds import Hold, Holds
 from gripproxy.transports.wheel import TICK
 
 log = logging.getLogger("gripproxy.websocket")
@@ -75,11 +74,12 @@ class Timers:
         return min(times, default=0.0)
 
 
-class WebSocketHold(Held):
+class WebSocketHold(Hold):
     """A WebSocket client."""
 
+    transport_name = "websocket"
+
     __slots__ = (
-        "_channels",
         "_close_code",
         "_frames",
         "_meta",
@@ -91,7 +91,6 @@ class WebSocketHold(Held):
         "is_client_closing",
         "is_detached",
         "leg",
-        "route",
         "written_at",
     )
 
@@ -109,7 +108,8 @@ class WebSocketHold(Held):
         self.written_at = holds.hub.tick
         self._close_code: int | None = None
         self._meta: dict[str, str] | None = None
-        self._channels: tuple[str, ...] = ()
+        # Names, with the route's prefix
+        self.channels = ()
         # For subscriptions with filters, whose items take the slow road
         self._reception: Reception | None = None
         self._frames: Frames | None = None
@@ -118,11 +118,6 @@ class WebSocketHold(Held):
         holds.open[self] = None
         for channel in route.subscribe:
             self.subscribe(channel)
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """The names of the channels, with the route's prefix."""
-        return self._channels
 
     # From the client
 
@@ -312,13 +307,13 @@ class WebSocketHold(Held):
             self._lose_leg()
             self.close(1011, f"too many filters for channel {channel[:60]!r}")
             return
-        if name in self._channels:
+        if name in self.channels:
             self._filter(name, filters)
             return
-        if len(self._channels) >= self.holds.limits.channels_per_connection:
+        if len(self.channels) >= self.holds.limits.channels_per_connection:
             log.warning("%s: a WebSocket asks for more channels than limits.channels_per_connection", self.route.id)
             return
-        self._channels += (name,)
+        self.channels += (name,)
         self._filter(name, filters)
         self.holds.hub.subscribe(self, self.route.realm, name, self._road(name))
 
@@ -327,12 +322,12 @@ class WebSocketHold(Held):
         if self._reception is None:
             if not filters:
                 return
-            channels = [Channel(one) for one in self._channels]
+            channels = [Channel(one) for one in self.channels]
             self._reception = Reception(channels, self._meta or {}, self.route.prefix)
         before = self._road(name)
         self._reception.add(Channel(name, filters=filters))
         after = self._road(name)
-        if before != after and name in self._channels:
+        if before != after and name in self.channels:
             self.holds.hub.unsubscribe(self, self.route.realm, name, before)
             self.holds.hub.subscribe(self, self.route.realm, name, after)
 
@@ -344,9 +339,9 @@ class WebSocketHold(Held):
 
     def _unsubscribe(self, message: ev.Unsubscribe) -> None:
         name = self.route.prefix + message.channel
-        if name in self._channels and message.channel not in self.route.subscribe:
+        if name in self.channels and message.channel not in self.route.subscribe:
             self.holds.hub.unsubscribe(self, self.route.realm, name, self._road(name))
-            self._channels = tuple(one for one in self._channels if one != name)
+            self.channels = tuple(one for one in self.channels if one != name)
             if self._reception is not None:
                 self._reception.remove(name)
 
@@ -414,7 +409,7 @@ class WebSocketHold(Held):
         assert keep_alive.content is not None
         if keep_alive.mode == "idle":
             hub, realm = self.holds.hub, self.route.realm
-            passed = max([hub.passed_at(realm, channel, self.framing) for channel in self._channels], default=0)
+            passed = max([hub.passed_at(realm, channel, self.framing) for channel in self.channels], default=0)
             latest = max(passed, self.written_at)
             waited = (hub.tick - latest) * TICK
             if waited < keep_alive.timeout * 0.9:
@@ -468,9 +463,9 @@ class WebSocketHold(Held):
             self.connection.close()
 
     def _unsubscribe_all(self) -> None:
-        for name in self._channels:
+        for name in self.channels:
             self.holds.hub.unsubscribe(self, self.route.realm, name, self._road(name))
-        self._channels = ()
+        self.channels = ()
 
     def _leave(self) -> None:
         self.transport = GONE
