@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "grip(section): where the protocol says so")
+    config.addinivalue_line("markers", "grip(subject): the part of the protocol that a case belongs to")
     config.addinivalue_line("markers", "slow: waits longer than 15 seconds; runs only with -m slow")
 
 

@@ -24,6 +24,7 @@ from tests.conformance.client import fetch
 PASSTHROUGH_HOST = "passthrough.test"
 SIG_ISS = "conformance"
 SIG_KEY = "a key that is long enough for HS256 to be content"
+CHANNELS_MAX = 20  # channels of one connection: Pushpin's default
 START_SECONDS = 20.0
 Address = tuple[str, int]
 
@@ -113,6 +114,9 @@ def gripproxy(backend_port: int) -> Proxy:
     proxy = Proxy("gripproxy", ("127.0.0.1", free_port()), ("127.0.0.1", free_port()), folder=folder)
     target = f"http://127.0.0.1:{backend_port}"
     (folder / "config.toml").write_text(f"""
+[limits]
+channels_per_connection = {CHANNELS_MAX}
+
 [realms.default]
 sig_iss = "{SIG_ISS}"
 sig_key = "{SIG_KEY}"

@@ -15,7 +15,7 @@ def filtered(case: Case, filters: str, meta: str = "", prev_id: str = "", body: 
     return held(channel, body, **fields)
 
 
-@pytest.mark.grip("5 skip-self")
+@pytest.mark.grip("filters: skip-self")
 def test_skip_self(case: Case) -> None:
     """skip-self drops what the subscription's own user sent."""
     case.answer(filtered(case, "skip-self", "user=alice"))
@@ -26,7 +26,7 @@ def test_skip_self(case: Case) -> None:
     assert b"bobs nobodys" == connection.read_data(12)
 
 
-@pytest.mark.grip("5 skip-self")
+@pytest.mark.grip("filters: skip-self")
 def test_skip_self_without_user(case: Case) -> None:
     """A subscription without a user, or with an empty one, gets everything."""
     case.answer(filtered(case, "skip-self", 'user=""'))
@@ -36,7 +36,7 @@ def test_skip_self_without_user(case: Case) -> None:
     assert b"ab" == connection.read_data(2)
 
 
-@pytest.mark.grip("5 skip-users")
+@pytest.mark.grip("filters: skip-users")
 def test_skip_users(case: Case) -> None:
     """skip-users drops what is not for the users in a list."""
     case.answer(filtered(case, "skip-users", "user=alice"))
@@ -47,7 +47,7 @@ def test_skip_users(case: Case) -> None:
     assert b"yes all" == connection.read_data(7)
 
 
-@pytest.mark.grip("5 require-sub")
+@pytest.mark.grip("filters: require-sub")
 def test_require_sub(case: Case) -> None:
     """require-sub drops what requires a subscription that the connection does not have."""
     other = case.channel + "-other"
@@ -59,7 +59,7 @@ def test_require_sub(case: Case) -> None:
     assert b"yes all" == connection.read_data(7)
 
 
-@pytest.mark.grip("5")
+@pytest.mark.grip("filters")
 def test_filters_belong_to_channels(case: Case) -> None:
     """A filter of one channel does not touch the other's items."""
     other = case.channel + "-other"
@@ -70,7 +70,7 @@ def test_filters_belong_to_channels(case: Case) -> None:
     assert b"yes" == connection.read_data(3)
 
 
-@pytest.mark.grip("5")
+@pytest.mark.grip("filters")
 def test_several_filters(case: Case) -> None:
     """All filters of a channel count."""
     case.answer(filtered(case, "skip-self skip-users", "user=alice"))
@@ -81,7 +81,7 @@ def test_several_filters(case: Case) -> None:
     assert b"yes" == connection.read_data(3)
 
 
-@pytest.mark.grip("5")
+@pytest.mark.grip("filters")
 def test_subscribers_are_filtered_one_by_one(case: Case) -> None:
     """Subscribers with and without filters on one channel each get theirs, in order."""
     case.answer(filtered(case, "skip-self", "user=alice"), at="/alice")
@@ -94,7 +94,7 @@ def test_subscribers_are_filtered_one_by_one(case: Case) -> None:
     assert (b"23", b"13", b"123") == (alice.read_data(2), bob.read_data(2), everyone.read_data(3))
 
 
-@pytest.mark.grip("5 skip-self")
+@pytest.mark.grip("filters: skip-self")
 def test_skip_self_on_polls(case: Case) -> None:
     """Filters work on long-polls, too."""
     channel = f"{case.channel}; filter=skip-self"
@@ -105,7 +105,7 @@ def test_skip_self_on_polls(case: Case) -> None:
     assert b"yes" == connection.read_response().body
 
 
-@pytest.mark.grip("5 var-subst")
+@pytest.mark.grip("filters: var-subst")
 def test_var_subst(case: Case) -> None:
     """var-subst puts the subscription's meta into the content; %% is a percent sign."""
     case.answer(filtered(case, "var-subst", 'user=alice, other="x y"'))
@@ -114,7 +114,7 @@ def test_var_subst(case: Case) -> None:
     assert b"hi alice, 100% x y" == connection.read_data(18)
 
 
-@pytest.mark.grip("5 var-subst")
+@pytest.mark.grip("filters: var-subst")
 @pytest.mark.parametrize("content", ["%(nobody)s", "%d", "%(user)d", "100%"])
 def test_var_subst_that_fails(case: Case, content: str) -> None:
     """An unknown variable or directive drops the item for that subscriber, and the stream goes on."""
@@ -125,7 +125,7 @@ def test_var_subst_that_fails(case: Case, content: str) -> None:
     assert b"next" == connection.read_data(4)
 
 
-@pytest.mark.grip("5 build-id")
+@pytest.mark.grip("filters: build-id")
 def test_build_id(case: Case) -> None:
     """build-id writes the subscription's id, made of its format and its channels' last ids, in place of %I."""
     link = f"<{case.path}/next>; rel=next"
@@ -138,14 +138,14 @@ def test_build_id(case: Case) -> None:
     assert expected == connection.read_data(len(expected))
 
 
-@pytest.mark.grip("5 build-id")
+@pytest.mark.grip("filters: build-id")
 def test_build_id_of_a_literal(case: Case) -> None:
     """%(literal)I writes the literal in place of the id, %% a percent sign."""
     case.answer(filtered(case, "build-id", 'id_format="x"', body=b"%(own)I 100%%\n"))
     assert b"own 100%\n" == case.stream().read_data(9)
 
 
-@pytest.mark.grip("5 build-id")
+@pytest.mark.grip("filters: build-id")
 def test_build_id_in_hexadecimal(case: Case) -> None:
     """With the meta id_encoding=hex the id is written in hexadecimal."""
     case.answer(filtered(case, "build-id", 'id_format="abc", id_encoding=hex', body=b"%(abc)I\n"))
@@ -155,7 +155,7 @@ def test_build_id_in_hexadecimal(case: Case) -> None:
     assert b"616263" == connection.read_data(6)
 
 
-@pytest.mark.grip("5 build-id; 2.9")
+@pytest.mark.grip("filters: build-id; next links")
 def test_build_id_in_next_links(case: Case) -> None:
     """What a next link appends is filtered, too."""
     channel = f"{case.channel}; prev-id=1; filter=build-id"
@@ -167,7 +167,7 @@ def test_build_id_in_next_links(case: Case) -> None:
     assert b"one 1;two 2;" == connection.read_data(6) + connection.read_data(6)
 
 
-@pytest.mark.grip("2.6")
+@pytest.mark.grip("responses without hold")
 def test_build_id_without_hold(case: Case) -> None:
     """A response that is not held is filtered as well, and its length computed again."""
     fields = [("Grip-Channel", f"{case.channel}; filter=build-id"), ("Grip-Set-Meta", 'id_format="x"')]
@@ -176,7 +176,7 @@ def test_build_id_without_hold(case: Case) -> None:
     assert (b"long id\n", "8") == (response.body, response.value("Content-Length"))
 
 
-@pytest.mark.grip("5")
+@pytest.mark.grip("filters")
 @pytest.mark.parametrize("body", [b"%d", b"100%", b"%(open"])
 def test_response_filter_that_fails(case: Case, body: bytes) -> None:
     """A response that its filter cannot read does not reach the client unfiltered."""
@@ -185,7 +185,7 @@ def test_response_filter_that_fails(case: Case, body: bytes) -> None:
     assert (True, False) == (response.status >= 500, body in response.body)
 
 
-@pytest.mark.grip("3.1 content-filters")
+@pytest.mark.grip("items: content-filters")
 def test_content_filters_that_agree(case: Case) -> None:
     """An item that names content filters reaches the subscriptions that have just these."""
     case.answer(filtered(case, "var-subst skip-self", "user=alice"), at="/with")
@@ -196,7 +196,7 @@ def test_content_filters_that_agree(case: Case) -> None:
     assert (b"for alice", b"%I") == (with_filter.read_data(9), without.read_data(2))
 
 
-@pytest.mark.grip("3.1 content-filters")
+@pytest.mark.grip("items: content-filters")
 def test_content_filters_that_disagree(case: Case) -> None:
     """An item that names other content filters than the subscription has is left out for it."""
     case.answer(filtered(case, "var-subst", "user=alice"), at="/with")
@@ -210,7 +210,7 @@ def test_content_filters_that_disagree(case: Case) -> None:
     assert b"plain;end" == without.read_data(9)
 
 
-@pytest.mark.grip("5; clients 6")
+@pytest.mark.grip("filters; client libraries")
 def test_event_stream_library(case: Case) -> None:
     """django-eventstream's holds: ids of several channels, kicks, keep-alives and recovery together."""
     a, b = case.channel + "-a", case.channel + "-b/1"

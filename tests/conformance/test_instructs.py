@@ -14,7 +14,7 @@ def instructed(body: bytes = b"body\n", status: int = 200, **fields: str) -> Rep
     return Reply(body, [("Content-Type", "text/plain"), *named], status)
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 @pytest.mark.parametrize("name", ["Grip-Foo", "grip-foo", "GRIP-STATUS-X", "Grip-Channel", "Grip-Timeout"])
 def test_grip_fields_never_reach_the_client(case: Case, name: str) -> None:
     """Any field that starts with Grip- is kept from the client, known or not, in any case."""
@@ -24,7 +24,7 @@ def test_grip_fields_never_reach_the_client(case: Case, name: str) -> None:
     assert [] == [field for field, _ in response.head.fields if field.lower().startswith("grip-")]
 
 
-@pytest.mark.grip("2.6")
+@pytest.mark.grip("responses without hold")
 def test_channel_without_hold_holds_nothing(case: Case) -> None:
     """A response with a channel but no hold is answered at once, with its length."""
     case.answer(instructed(Grip_Channel=case.channel))
@@ -32,7 +32,7 @@ def test_channel_without_hold_holds_nothing(case: Case) -> None:
     assert (200, b"body\n", "5") == (response.status, response.body, response.value("Content-Length"))
 
 
-@pytest.mark.grip("2.3 Grip-Hold")
+@pytest.mark.grip("instructions in fields: Grip-Hold")
 @pytest.mark.parametrize("value", ["Stream", "RESPONSE", "poll", "none", '"stream"', "stream; x=1 y"])
 def test_unknown_hold_is_refused(case: Case, value: str) -> None:
     """Grip-Hold is exactly `response` or `stream`."""
@@ -41,7 +41,7 @@ def test_unknown_hold_is_refused(case: Case, value: str) -> None:
     assert REFUSED == (response.status, response.body)
 
 
-@pytest.mark.grip("2.3")
+@pytest.mark.grip("instructions in fields")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -74,7 +74,7 @@ def test_malformed_instruction_is_refused(case: Case, fields: dict[str, str]) ->
     assert REFUSED[1] == connection.read_rest()
 
 
-@pytest.mark.grip("2.3")
+@pytest.mark.grip("instructions in fields")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -103,7 +103,7 @@ def test_lenient_instruction_is_taken(case: Case, fields: dict[str, str]) -> Non
     assert b"body\n" == connection.read_data(5)
 
 
-@pytest.mark.grip("2.3 Grip-Status")
+@pytest.mark.grip("instructions in fields: Grip-Status")
 @pytest.mark.parametrize(
     ("value", "status", "reason"),
     [
@@ -121,7 +121,7 @@ def test_status_is_replaced(case: Case, value: str, status: int, reason: str) ->
     assert (status, reason) == (response.status, response.head.reason)
 
 
-@pytest.mark.grip("2.3 Grip-Expose-Headers")
+@pytest.mark.grip("instructions in fields: Grip-Expose-Headers")
 def test_exposed_fields_only(case: Case) -> None:
     """With Grip-Expose-Headers only the listed fields reach the client."""
     case.answer(instructed(Grip_Expose_Headers="x-one, X-Two", X_One="1", X_Two="2", X_Three="3"))
@@ -129,7 +129,7 @@ def test_exposed_fields_only(case: Case) -> None:
     assert ("1", "2", None) == (head.value("X-One"), head.value("X-Two"), head.value("X-Three"))
 
 
-@pytest.mark.grip("2.3 Grip-Channel")
+@pytest.mark.grip("instructions in fields: Grip-Channel")
 @pytest.mark.parametrize("form", ["joined", "repeated"])
 def test_several_channels(case: Case, form: str) -> None:
     """Channels may be joined by commas or come in fields of their own."""
@@ -143,7 +143,7 @@ def test_several_channels(case: Case, form: str) -> None:
     assert b"b" == connection.read_data(1)
 
 
-@pytest.mark.grip("2.2")
+@pytest.mark.grip("instructions in fields")
 def test_field_names_have_no_case(case: Case) -> None:
     """Instructions are found whatever the case of the field's name."""
     case.answer(Reply(b"x", [("GRIP-hold", "stream"), ("grip-CHANNEL", case.channel)]))
@@ -153,7 +153,7 @@ def test_field_names_have_no_case(case: Case) -> None:
     assert b"y" == connection.read_data(1)
 
 
-@pytest.mark.grip("2.2")
+@pytest.mark.grip("instructions in fields")
 @pytest.mark.parametrize("name", ["with blank", 'with "quotes"', "k=v", "sl/ash", "per%20cent", "a:b", "(x)", "<y>"])
 def test_channel_names_are_literal(case: Case, name: str) -> None:
     """A channel's name is taken verbatim up to the comma or semicolon."""
@@ -164,7 +164,7 @@ def test_channel_names_are_literal(case: Case, name: str) -> None:
     assert b"x" == connection.read_data(1)
 
 
-@pytest.mark.grip("2.2")
+@pytest.mark.grip("instructions in fields")
 def test_channel_names_are_utf_8(case: Case) -> None:
     """A channel name in UTF-8 is the one that publishers name in JSON."""
     channel = case.channel + " \u00e4\u20ac"
@@ -175,7 +175,7 @@ def test_channel_names_are_utf_8(case: Case) -> None:
     assert b"x" == connection.read_data(1)
 
 
-@pytest.mark.grip("2.3 Grip-Hold")
+@pytest.mark.grip("instructions in fields: Grip-Hold")
 @pytest.mark.parametrize("status", [200, 404, 500, 302])
 def test_hold_on_any_status(case: Case, status: int) -> None:
     """Header instructions count on any status."""
@@ -187,14 +187,14 @@ def test_hold_on_any_status(case: Case, status: int) -> None:
     assert b"y" == connection.read_data(1)
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 def test_large_response_hold_is_refused(case: Case) -> None:
     """A long-poll's body beyond 100,000 bytes is a 502."""
     case.answer(instructed(b"x" * 100_001, Grip_Hold="response", Grip_Channel=case.channel))
     assert 502 == case.get().status
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 def test_largest_response_hold(case: Case) -> None:
     """A long-poll's body of 100,000 bytes is held and answered at its timeout."""
     case.answer(instructed(b"x" * 100_000, Grip_Hold="response", Grip_Channel=case.channel))
@@ -203,7 +203,7 @@ def test_largest_response_hold(case: Case) -> None:
     assert b"short" == connection.read_response().body
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_large_stream_body(case: Case, framing: str) -> None:
     """A stream's initial body has no limit."""
@@ -217,7 +217,7 @@ def test_large_stream_body(case: Case, framing: str) -> None:
     assert b"more" == connection.read_data(4)
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 def test_large_stream_body_with_status(case: Case) -> None:
     """The fields of a stream with a large body are instructed like any other's."""
     fields = [("Grip-Hold", "stream"), ("Grip-Channel", case.channel), ("Grip-Status", "203 Own"), ("X-Own", "1")]
@@ -227,14 +227,14 @@ def test_large_stream_body_with_status(case: Case) -> None:
     assert [] == [name for name, _ in head.fields if name.lower().startswith("grip-")]
 
 
-@pytest.mark.grip("1.4")
+@pytest.mark.grip("request bodies and limits")
 def test_large_request_cannot_be_held(case: Case) -> None:
     """A request body beyond 100,000 bytes cannot be kept for a replay, so the hold is refused with 400."""
     case.answer(instructed(Grip_Hold="response", Grip_Channel=case.channel))
     assert 400 == case.get(method="POST", body=b"x" * 150_000).status
 
 
-@pytest.mark.grip("2.3")
+@pytest.mark.grip("instructions in fields")
 def test_hold_of_post(case: Case) -> None:
     """Any method may be held."""
     case.answer(instructed(Grip_Hold="stream", Grip_Channel=case.channel))

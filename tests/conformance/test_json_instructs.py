@@ -23,7 +23,7 @@ def holding(case: Case, mode: str | None = "stream", **members: Any) -> dict[str
     return {name: value for name, value in hold.items() if value is not None}
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_response_is_made_of_json(case: Case) -> None:
     """Code, reason, fields and body come from the `response` member; the outer ones are dropped."""
     response = {"code": 404, "reason": "Gone Fishing", "headers": {"X-Own": "1"}, "body": "inner\n"}
@@ -33,7 +33,7 @@ def test_response_is_made_of_json(case: Case) -> None:
     assert ("1", None, None) == tuple(answer.value(name) for name in ("X-Own", "X-Outer", "Content-Type"))
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_response_defaults(case: Case) -> None:
     """An empty object is an empty 200."""
     case.answer(instruct({}))
@@ -41,7 +41,7 @@ def test_response_defaults(case: Case) -> None:
     assert (200, b"", "0") == (answer.status, answer.body, answer.value("Content-Length"))
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 @pytest.mark.parametrize("media_type", ["application/grip-instruct; charset=utf-8", "application/grip-instruct;x"])
 def test_parameters_of_the_media_type(case: Case, media_type: str) -> None:
     """Parameters of the media type do not matter."""
@@ -49,35 +49,35 @@ def test_parameters_of_the_media_type(case: Case, media_type: str) -> None:
     assert b"inner" == case.get().body
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_code_clears_the_reason(case: Case) -> None:
     """A code without a reason has the standard one."""
     case.answer(instruct({"response": {"code": 404, "body": "x"}}))
     assert (404, "Not Found") == ((head := case.get().head).status, head.reason)
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_repeated_fields(case: Case) -> None:
     """Fields may be a list of pairs, with names several times."""
     case.answer(instruct({"response": {"headers": [["X-Own", "1"], ["X-Own", "2"]], "body": "x"}}))
     assert ["1", "2"] == case.get().head.values("X-Own")
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_binary_body(case: Case) -> None:
     """body-bin is base64, and wins over body."""
     case.answer(instruct({"response": {"body": "text", "body-bin": base64.b64encode(b"\xff\0x").decode()}}))
     assert b"\xff\0x" == case.get().body
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_number_as_text(case: Case) -> None:
     """Numbers may come as text."""
     case.answer(instruct({"response": {"code": "404", "body": "x"}}))
     assert 404 == case.get().status
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_unknown_members_are_ignored(case: Case) -> None:
     """Members that nobody knows do no harm."""
     case.answer(
@@ -86,7 +86,7 @@ def test_unknown_members_are_ignored(case: Case) -> None:
     assert b"b" == case.stream().read_data(1)
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_stream_hold(case: Case) -> None:
     """A stream is held with the JSON's response."""
     case.answer(instruct({"hold": holding(case), "response": {"headers": {"X-Own": "1"}, "body": "first"}}))
@@ -97,7 +97,7 @@ def test_stream_hold(case: Case) -> None:
     assert b"second" == connection.read_data(6)
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_hold_is_a_response_hold_by_default(case: Case) -> None:
     """Without a mode the hold is a long-poll."""
     case.answer(instruct({"hold": holding(case, mode=None), "response": {"headers": {"X-Own": "1"}, "body": "late"}}))
@@ -107,7 +107,7 @@ def test_hold_is_a_response_hold_by_default(case: Case) -> None:
     assert (b"now", "1") == (answer.body, answer.value("X-Own"))
 
 
-@pytest.mark.grip("2.4; clients 5")
+@pytest.mark.grip("instructions in JSON; client libraries")
 def test_old_not_modified(case: Case) -> None:
     """A 304 as old libraries send it, with its reason, is held and then published over."""
     response = {"headers": [["ETag", '"1"']], "reason": "NOT MODIFIED", "code": 304}
@@ -119,7 +119,7 @@ def test_old_not_modified(case: Case) -> None:
     assert (200, "OK", '"2"', b"body") == (answer.status, answer.head.reason, answer.value("ETag"), answer.body)
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_header_instructions_count_too(case: Case) -> None:
     """Instructions in header fields beside the JSON are honoured: here a next link that is followed at once."""
     case.answer(instruct({"response": {"body": "one "}}, Grip_Link=f"<{case.path}/next>; rel=next"))
@@ -127,7 +127,7 @@ def test_header_instructions_count_too(case: Case) -> None:
     assert b"one two" == case.get().body
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 @pytest.mark.parametrize(
     "value",
     [
@@ -176,7 +176,7 @@ def test_malformed_json_instruct_is_refused(case: Case, value: Any) -> None:
     assert 502 == case.get().status
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 @pytest.mark.parametrize("status", [201, 404, 500])
 def test_json_instruct_on_another_status_is_refused(case: Case, status: int) -> None:
     """JSON instructions count on 200 only; on any other status they are an error."""
@@ -184,7 +184,7 @@ def test_json_instruct_on_another_status_is_refused(case: Case, status: int) -> 
     assert 502 == case.get().status
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 def test_too_many_filters_are_refused(case: Case) -> None:
     """More than five filters on a channel are an error in JSON too."""
     channel = {"name": case.channel, "filters": ["skip-self"] * 6}
@@ -192,7 +192,7 @@ def test_too_many_filters_are_refused(case: Case) -> None:
     assert 502 == case.ask().read_head().status
 
 
-@pytest.mark.grip("2.4")
+@pytest.mark.grip("instructions in JSON")
 @pytest.mark.parametrize("member", ["content", "content-bin"])
 def test_keep_alive(case: Case, member: str) -> None:
     """Keep-alives can be given as text or base64."""

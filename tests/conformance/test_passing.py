@@ -8,7 +8,7 @@ from tests.conformance.backend import RESET, Reply
 from tests.conformance.case import Case
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 def test_response_passes_through(case: Case) -> None:
     """Status, reason, fields and body of a response without instructions reach the client as they are."""
     case.answer(Reply(b"hello\n", [("Content-Type", "text/plain"), ("X-Own", "a, b"), ("ETag", '"1"')]))
@@ -17,7 +17,7 @@ def test_response_passes_through(case: Case) -> None:
     assert ("text/plain", "a, b", '"1"') == tuple(response.value(name) for name in ("Content-Type", "X-Own", "ETag"))
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 @pytest.mark.parametrize("status", [201, 301, 307, 400, 401, 404, 418, 500, 503])
 def test_status_passes_through(case: Case, status: int) -> None:
     """No status means anything to the proxy: redirects are not followed, errors not replaced."""
@@ -27,7 +27,7 @@ def test_status_passes_through(case: Case, status: int) -> None:
     assert "/elsewhere" == response.value("Location")
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 @pytest.mark.parametrize("status", [204, 304])
 def test_status_without_body(case: Case, status: int) -> None:
     """204 and 304 end with their head; the connection goes on."""
@@ -39,7 +39,7 @@ def test_status_without_body(case: Case, status: int) -> None:
     assert b"next" == connection.request(case.path).read_response().body
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_head_has_no_body(case: Case) -> None:
     """The answer to HEAD has the length but no body; the connection goes on."""
     case.answer(Reply(b"hello", [("X-Own", "1")]))
@@ -49,14 +49,14 @@ def test_head_has_no_body(case: Case) -> None:
     assert b"hello" == connection.request(case.path).read_response().body
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 def test_repeated_fields_stay_apart(case: Case) -> None:
     """Set-Cookie fields are not joined."""
     case.answer(Reply(b"x", [("Set-Cookie", "a=1, b"), ("X-Own", "1"), ("Set-Cookie", "c=2")]))
     assert ["a=1, b", "c=2"] == case.get().head.values("Set-Cookie")
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_nothing_is_added(case: Case) -> None:
     """The proxy adds no Date, Server, Content-Type, Via or caching fields of its own."""
     case.answer(Reply(b"x"))
@@ -65,7 +65,7 @@ def test_nothing_is_added(case: Case) -> None:
     assert [] == [name for name in added if head.values(name)]
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_date_and_server_are_the_backends(case: Case) -> None:
     """Date and Server are what the backend sent."""
     case.answer(Reply(b"x", [("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Server", "own/1")]))
@@ -73,7 +73,7 @@ def test_date_and_server_are_the_backends(case: Case) -> None:
     assert (["Thu, 01 Jan 1970 00:00:00 GMT"], ["own/1"]) == (head.values("Date"), head.values("Server"))
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 @pytest.mark.parametrize("name", ["Keep-Alive", "Proxy-Connection"])
 def test_fields_between_neighbours_are_dropped(case: Case, name: str) -> None:
     """Fields of the backend's connection do not reach the client."""
@@ -81,7 +81,7 @@ def test_fields_between_neighbours_are_dropped(case: Case, name: str) -> None:
     assert "own-value" not in case.get().head.values(name)
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 @pytest.mark.parametrize("size", [0, 1, 99_999, 100_001, 1_000_000])
 def test_body_passes_through(case: Case, framing: str, size: int) -> None:
@@ -93,7 +93,7 @@ def test_body_passes_through(case: Case, framing: str, size: int) -> None:
     assert body == connection.request(case.path).read_response().body
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 def test_body_is_not_held_back(case: Case) -> None:
     """What the backend has sent reaches the client before the response is complete."""
     gate = case.backend.gate()
@@ -105,7 +105,7 @@ def test_body_is_not_held_back(case: Case) -> None:
     assert b"second" == connection.read_rest()
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 def test_event_stream_is_not_held_back(case: Case) -> None:
     """A backend that streams itself, without a length and until the connection ends, is passed through as it goes."""
     gate = case.backend.gate()
@@ -117,7 +117,7 @@ def test_event_stream_is_not_held_back(case: Case) -> None:
     assert b"data: 2\n\n" == connection.read_rest()
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 def test_head_is_not_held_back(case: Case) -> None:
     """The head reaches the client before the first byte of the body."""
     gate = case.backend.gate()
@@ -128,7 +128,7 @@ def test_head_is_not_held_back(case: Case) -> None:
     assert b"late" == connection.read_rest()
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_interim_responses_are_not_final(case: Case) -> None:
     """A 1xx response of the backend's does not end the exchange."""
     raw = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfinal"
@@ -137,7 +137,7 @@ def test_interim_responses_are_not_final(case: Case) -> None:
     assert (200, b"final") == (response.status, response.body)
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_http_1_0_client(case: Case, framing: str) -> None:
     """An HTTP/1.0 client gets a response without chunks, and the end of the connection."""
@@ -148,7 +148,7 @@ def test_http_1_0_client(case: Case, framing: str) -> None:
     assert connection.ended()
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_http_1_0_keep_alive(case: Case) -> None:
     """An HTTP/1.0 client that asks for it keeps its connection when the length is known."""
     case.answer(Reply(b"hello"))
@@ -157,7 +157,7 @@ def test_http_1_0_keep_alive(case: Case) -> None:
     assert b"hello" == connection.request(case.path).read_response().body
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_close_is_granted(case: Case) -> None:
     """A client that asks to close gets its response and the end of the connection."""
     case.answer(Reply(b"hello"))
@@ -167,7 +167,7 @@ def test_close_is_granted(case: Case) -> None:
     assert connection.ended()
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_pipelined_requests_are_answered_in_order(case: Case) -> None:
     """Requests that a client sends ahead are all answered, in order."""
     for number in range(3):
@@ -178,7 +178,7 @@ def test_pipelined_requests_are_answered_in_order(case: Case) -> None:
     assert [b"0", b"1", b"2"] == [connection.read_response().body for _ in range(3)]
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_broken_body_is_not_passed_off_as_whole(case: Case) -> None:
     """If the backend's body breaks off, the client's does not end cleanly."""
     case.answer(Reply([b"part", 0.05, RESET], framing="chunked"))
@@ -189,7 +189,7 @@ def test_broken_body_is_not_passed_off_as_whole(case: Case) -> None:
         connection.read_rest()
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_early_answer(case: Case) -> None:
     """An answer that comes before the whole request body reaches the client."""
     head = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
@@ -200,7 +200,7 @@ def test_early_answer(case: Case) -> None:
     assert (413, b"big") == ((response := connection.read_response()).status, response.body)
 
 
-@pytest.mark.grip("2.1")
+@pytest.mark.grip("responses")
 def test_encoded_body_stays_decodable(case: Case) -> None:
     """A backend that compresses anyway is passed through with its Content-Encoding."""
     packed = gzip.compress(b"hello")

@@ -40,7 +40,7 @@ def control(**members: object) -> frames.Frame:
     return frames.Frame(frames.TEXT, b"c:" + json.dumps(members).encode())
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 def test_handshake(case: Case) -> None:
     """The handshake reaches the backend signed, offering grip; its answer's fields reach the client."""
     asked = [("Sec-WebSocket-Protocol", "one, two"), ("Origin", "http://x"), ("X-Own", "1")]
@@ -60,7 +60,7 @@ def test_handshake(case: Case) -> None:
     )
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 @pytest.mark.parametrize("opcode", [frames.TEXT, frames.BINARY])
 @pytest.mark.parametrize("size", [0, 1, 126, 70_000])
 def test_messages_pass(plain: Both, opcode: int, size: int) -> None:
@@ -80,7 +80,7 @@ def joined(read, opcode: int) -> tuple[int, bytes]:
     return opcode, payload
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 def test_prefixes_mean_nothing_without_grip(plain: Both) -> None:
     """A backend that does not accept grip may send what looks like GRIP."""
     for text in (b'c:{"type": "detach"}', b"m:x", b"plain"):
@@ -88,7 +88,7 @@ def test_prefixes_mean_nothing_without_grip(plain: Both) -> None:
     assert ['c:{"type": "detach"}', "m:x", "plain"] == [plain.client.read_text() for _ in range(3)]
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 def test_backend_refuses(case: Case) -> None:
     """A backend that refuses the handshake refuses the client."""
     if case.proxy.passthrough_host is None:
@@ -99,7 +99,7 @@ def test_backend_refuses(case: Case) -> None:
     assert (403, "Own Words", "1", b"no\n") == (head.status, head.reason, head.value("X-Own"), connection.read_rest())
 
 
-@pytest.mark.grip("4.1 close")
+@pytest.mark.grip("WebSockets: close")
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (4000, "bye")])
 def test_client_closes(plain: Both, code: int, reason: str) -> None:
     """The client's close reaches the backend, and the backend's answer the client."""
@@ -111,7 +111,7 @@ def test_client_closes(plain: Both, code: int, reason: str) -> None:
     assert (code, reason) == ((answer := plain.client.read_frame()).code, answer.reason)
 
 
-@pytest.mark.grip("4.1 close")
+@pytest.mark.grip("WebSockets: close")
 def test_backend_closes(plain: Both) -> None:
     """The backend's close reaches the client with code and reason."""
     plain.backend.send(frames.close(4001, "bye"))
@@ -120,7 +120,7 @@ def test_backend_closes(plain: Both) -> None:
     assert plain.client.ended()
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 def test_lost_client(plain: Both) -> None:
     """If the client is lost, the backend's connection ends, too."""
     plain.client.reset()
@@ -128,7 +128,7 @@ def test_lost_client(plain: Both) -> None:
         assert frame.opcode == frames.CLOSE
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 def test_backend_with_grip(case: Case, grip: Both) -> None:
     """With grip accepted, prefixes and control messages count, and publishes arrive."""
     grip.backend.send(control(type="subscribe", channel=case.channel))
@@ -144,7 +144,7 @@ def test_backend_with_grip(case: Case, grip: Both) -> None:
     assert b"m:no prefix for the backend" == frame.payload
 
 
-@pytest.mark.grip("4.2 detach")
+@pytest.mark.grip("control messages: detach")
 def test_detach(case: Case, grip: Both) -> None:
     """After `detach` the backend's connection ends and the client's goes on."""
     grip.backend.send(control(type="subscribe", channel=case.channel))
@@ -156,7 +156,7 @@ def test_detach(case: Case, grip: Both) -> None:
     assert "published" == grip.client.read_text()
 
 
-@pytest.mark.grip("4.1 close")
+@pytest.mark.grip("WebSockets: close")
 def test_published_close(case: Case, grip: Both) -> None:
     """A published close ends both sides."""
     grip.backend.send(control(type="subscribe", channel=case.channel))

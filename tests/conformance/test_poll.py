@@ -14,7 +14,7 @@ def waiting(case: Case, body: bytes = b"nothing yet\n", **fields: str) -> Reply:
     return held(case.channel, body, "response", **fields)
 
 
-@pytest.mark.grip("2.7.2")
+@pytest.mark.grip("response holds")
 def test_nothing_is_written_before_the_resolution(case: Case) -> None:
     """A held long-poll gets no byte, not even a head, until it is resolved."""
     case.answer(waiting(case))
@@ -24,7 +24,7 @@ def test_nothing_is_written_before_the_resolution(case: Case) -> None:
     assert b"now" == connection.read_response().body
 
 
-@pytest.mark.grip("2.7.4")
+@pytest.mark.grip("response holds")
 def test_published_response(case: Case) -> None:
     """Code, reason and body are the published ones, the length is recomputed."""
     case.answer(waiting(case))
@@ -35,7 +35,7 @@ def test_published_response(case: Case) -> None:
     assert "10" == response.value("Content-Length")
 
 
-@pytest.mark.grip("2.7.4")
+@pytest.mark.grip("response holds")
 def test_published_code_defaults_to_200(case: Case) -> None:
     """The held status does not matter: a published response is a 200 unless it says otherwise."""
     case.answer(Reply(b"x", [("Grip-Hold", "response"), ("Grip-Channel", case.channel), ("Grip-Status", "304 OWN")]))
@@ -44,7 +44,7 @@ def test_published_code_defaults_to_200(case: Case) -> None:
     assert (200, "OK") == ((response := connection.read_response()).status, response.head.reason)
 
 
-@pytest.mark.grip("2.7.4")
+@pytest.mark.grip("response holds")
 def test_fields_are_merged(case: Case) -> None:
     """The held fields go out, and a published field takes the place of all held ones of its name."""
     case.answer(waiting(case, X_Kept="1", ETag='"1"'))
@@ -59,7 +59,7 @@ def test_fields_are_merged(case: Case) -> None:
     )
 
 
-@pytest.mark.grip("2.7.4")
+@pytest.mark.grip("response holds")
 def test_fields_as_pairs(case: Case) -> None:
     """Published fields may be pairs; a name may repeat."""
     case.answer(waiting(case))
@@ -68,7 +68,7 @@ def test_fields_as_pairs(case: Case) -> None:
     assert ["1", "2"] == connection.read_response().head.values("X-Own")
 
 
-@pytest.mark.grip("2.7.4")
+@pytest.mark.grip("response holds")
 def test_published_instructions_stay_inside(case: Case) -> None:
     """Published Grip- fields do not reach the client."""
     case.answer(waiting(case))
@@ -78,7 +78,7 @@ def test_published_instructions_stay_inside(case: Case) -> None:
     assert (None, "1") == (head.value("Grip-Hold"), head.value("X-Own"))
 
 
-@pytest.mark.grip("3.1")
+@pytest.mark.grip("items")
 def test_binary_body(case: Case) -> None:
     """body-bin is base64, with line breaks or without."""
     case.answer(waiting(case))
@@ -88,7 +88,7 @@ def test_binary_body(case: Case) -> None:
     assert b"\xff\x00" * 50 == connection.read_response().body
 
 
-@pytest.mark.grip("3.1; clients 3")
+@pytest.mark.grip("items; client libraries")
 def test_code_as_text(case: Case) -> None:
     """A code may be text, as one library sends it."""
     case.answer(waiting(case))
@@ -97,7 +97,7 @@ def test_code_as_text(case: Case) -> None:
     assert (404, "Not Found") == ((response := connection.read_response()).status, response.head.reason)
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 @pytest.mark.parametrize("code", [204, 304])
 def test_published_code_without_body(case: Case, code: int) -> None:
     """A published 204 or 304 has no body, and the connection goes on."""
@@ -108,7 +108,7 @@ def test_published_code_without_body(case: Case, code: int) -> None:
     assert b"next" == connection.request(case.path).read_response().body
 
 
-@pytest.mark.grip("2.7.4")
+@pytest.mark.grip("response holds")
 def test_all_polls_are_resolved(case: Case) -> None:
     """One publish answers every long-poll on the channel."""
     case.answer(waiting(case))
@@ -117,7 +117,7 @@ def test_all_polls_are_resolved(case: Case) -> None:
     assert [b"all"] * 3 == [connection.read_response().body for connection in connections]
 
 
-@pytest.mark.grip("2.7.4")
+@pytest.mark.grip("response holds")
 def test_first_publish_wins(case: Case) -> None:
     """The first message ends the long-poll; the connection takes another request."""
     case.answer(waiting(case))
@@ -132,7 +132,7 @@ def test_first_publish_wins(case: Case) -> None:
     assert b"third" == connection.read_response().body
 
 
-@pytest.mark.grip("2.7")
+@pytest.mark.grip("response holds")
 def test_several_channels(case: Case) -> None:
     """A publish on any of its channels resolves the long-poll."""
     case.answer(held(f"{case.channel}-1, {case.channel}-2", b"", "response"))
@@ -141,7 +141,7 @@ def test_several_channels(case: Case) -> None:
     assert b"second" == connection.read_response().body
 
 
-@pytest.mark.grip("2.7.5")
+@pytest.mark.grip("response holds")
 @pytest.mark.parametrize("action", ["close", "refresh"])
 def test_other_actions_are_ignored(case: Case, action: str) -> None:
     """A long-poll can be neither closed nor refreshed."""
@@ -152,7 +152,7 @@ def test_other_actions_are_ignored(case: Case, action: str) -> None:
     assert b"y" == connection.read_response().body
 
 
-@pytest.mark.grip("2.7")
+@pytest.mark.grip("response holds")
 def test_other_formats_are_ignored(case: Case) -> None:
     """A long-poll takes the response format only."""
     case.answer(waiting(case))
@@ -163,7 +163,7 @@ def test_other_formats_are_ignored(case: Case) -> None:
     assert b"response" == connection.read_response().body
 
 
-@pytest.mark.grip("2.7.3; 2.3 Grip-Timeout")
+@pytest.mark.grip("response holds; instructions in fields: Grip-Timeout")
 @pytest.mark.parametrize("seconds", [1, 5])
 def test_timeout_sends_the_held_response(case: Case, seconds: int) -> None:
     """After its timeout, at least five seconds, a long-poll is answered with the held response itself."""
@@ -176,7 +176,7 @@ def test_timeout_sends_the_held_response(case: Case, seconds: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.grip("2.3 Grip-Timeout")
+@pytest.mark.grip("instructions in fields: Grip-Timeout")
 def test_timeout_defaults_to_55_seconds(case: Case) -> None:
     """Without a Grip-Timeout a long-poll lasts 55 seconds."""
     case.answer(waiting(case))
@@ -186,7 +186,7 @@ def test_timeout_defaults_to_55_seconds(case: Case) -> None:
     assert b"nothing yet\n" == connection.read_response().body
 
 
-@pytest.mark.grip("2.7.5")
+@pytest.mark.grip("response holds")
 def test_hint_replays_the_request(case: Case) -> None:
     """A hint sends the original request to the backend again, whose new answer counts."""
     case.answer(waiting(case), Reply(b"fresh", [("X-Own", "1")]))
@@ -206,7 +206,7 @@ def test_hint_replays_the_request(case: Case) -> None:
     assert again.value("Grip-Sig")
 
 
-@pytest.mark.grip("2.7.5")
+@pytest.mark.grip("response holds")
 def test_hint_may_hold_again(case: Case) -> None:
     """The answer to a replay may be held again."""
     case.answer(waiting(case), waiting(case, b"held again"))
@@ -234,7 +234,7 @@ BAD_PATCHES = [
 ]
 
 
-@pytest.mark.grip("3.1 body-patch")
+@pytest.mark.grip("items: body-patch")
 @pytest.mark.parametrize(("before", "patch", "after"), PATCHES, ids=range(len(PATCHES)))
 def test_body_patch(case: Case, before: str, patch: list, after: str) -> None:
     """A patch (RFC 6902) changes the held body; the line's end stays."""
@@ -244,7 +244,7 @@ def test_body_patch(case: Case, before: str, patch: list, after: str) -> None:
     assert after == connection.read_response().body.decode()
 
 
-@pytest.mark.grip("3.1 body-patch")
+@pytest.mark.grip("items: body-patch")
 @pytest.mark.parametrize(("before", "patch"), BAD_PATCHES, ids=range(len(BAD_PATCHES)))
 def test_body_patch_that_fails(case: Case, before: str, patch: list) -> None:
     """A patch that cannot be applied ends the long-poll, with a fresh answer of the backend's, empty, or an error."""
@@ -256,7 +256,7 @@ def test_body_patch_that_fails(case: Case, before: str, patch: list) -> None:
     assert (response.status, response.body) in expected
 
 
-@pytest.mark.grip("2.7")
+@pytest.mark.grip("response holds")
 def test_head_request(case: Case) -> None:
     """A held HEAD is resolved without a body; the connection goes on."""
     case.answer(waiting(case), Reply(b"next"))
@@ -266,7 +266,7 @@ def test_head_request(case: Case) -> None:
     assert b"next" == connection.request(case.path).read_response().body
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_http_1_0(case: Case) -> None:
     """An HTTP/1.0 client's long-poll is answered, then its connection ends."""
     case.answer(waiting(case))
@@ -276,7 +276,7 @@ def test_http_1_0(case: Case) -> None:
     assert connection.ended()
 
 
-@pytest.mark.grip("2.7")
+@pytest.mark.grip("response holds")
 def test_client_that_leaves_does_no_harm(case: Case) -> None:
     """A client that leaves its long-poll is forgotten; the others are answered."""
     case.answer(waiting(case))
@@ -286,7 +286,7 @@ def test_client_that_leaves_does_no_harm(case: Case) -> None:
     assert b"y" == staying.read_response().body
 
 
-@pytest.mark.grip("2.7")
+@pytest.mark.grip("response holds")
 def test_pipelined_request_is_answered(case: Case) -> None:
     """A request that came together with the long-poll is answered after it, or the client is told to send it again."""
     case.answer(waiting(case))

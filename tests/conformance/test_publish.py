@@ -11,7 +11,7 @@ from tests.conformance.client import Connection
 GOOD = b'{"items": []}'
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 @pytest.mark.parametrize("path", ["/publish", "/publish/"])
 def test_success(case: Case, path: str) -> None:
     """A publish is answered 200, `Published`, in plain text."""
@@ -20,7 +20,7 @@ def test_success(case: Case, path: str) -> None:
     assert "text/plain" == (response.value("Content-Type") or "").partition(";")[0]
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 @pytest.mark.parametrize(
     ("accept", "expected"),
     [
@@ -41,13 +41,13 @@ def test_success_as_accepted(case: Case, accept: str, expected: str) -> None:
         assert {"message": "Published"} == json.loads(response.body)
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 def test_nothing_acceptable(case: Case) -> None:
     """A publisher that accepts neither text nor JSON gets a 406."""
     assert 406 == case.post(GOOD, fields=[("Accept", "text/html")]).status
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 @pytest.mark.parametrize("media_type", ["", "text/plain", "application/x-www-form-urlencoded"])
 def test_content_type_is_not_checked(case: Case, media_type: str) -> None:
     """A publish is JSON, whatever its Content-Type says."""
@@ -55,20 +55,20 @@ def test_content_type_is_not_checked(case: Case, media_type: str) -> None:
     assert 200 == response.status
 
 
-@pytest.mark.grip("clients 0.4")
+@pytest.mark.grip("client libraries")
 @pytest.mark.parametrize("value", ["", "Bearer abc", "Basic dTpw"], ids=["empty", "bearer", "basic"])
 def test_authorization_is_not_needed(case: Case, value: str) -> None:
     """A door without a key takes whatever Authorization a library sends."""
     assert 200 == case.post(GOOD, fields=[("Authorization", value)]).status
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 def test_root(case: Case) -> None:
     """The control door's root answers something to a GET."""
     assert 200 == case.control("/", "GET").status
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 @pytest.mark.parametrize("path", ["/publish/", "/recover"])
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_other_methods(case: Case, path: str, method: str) -> None:
@@ -77,21 +77,21 @@ def test_other_methods(case: Case, path: str, method: str) -> None:
     assert (405, "POST") == (response.status, response.value("Allow"))
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 @pytest.mark.parametrize("path", ["/nothing", "/publishx", "/publish/x/y"])
 def test_unknown_path(case: Case, path: str) -> None:
     """Anything else is a 404."""
     assert 404 == case.post(GOOD, path).status
 
 
-@pytest.mark.grip("clients 0.1")
+@pytest.mark.grip("client libraries")
 @pytest.mark.parametrize("path", ["/publish/?x=1", "/publish?x=1"])
 def test_query_is_ignored(case: Case, path: str) -> None:
     """A query behind the path does not matter."""
     assert 200 == case.post(GOOD, path).status
 
 
-@pytest.mark.grip("clients 0.1")
+@pytest.mark.grip("client libraries")
 def test_realm_path(case: Case) -> None:
     """Fanout Cloud's path names a realm; the default one is the one of /publish/."""
     case.answer(held(case.channel))
@@ -101,7 +101,7 @@ def test_realm_path(case: Case) -> None:
     assert b"x" == connection.read_data(1)
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 def test_connection_is_kept_alive(case: Case) -> None:
     """A publisher may send its next request on the same connection."""
     connection = Connection(*case.proxy.control)
@@ -113,7 +113,7 @@ def test_connection_is_kept_alive(case: Case) -> None:
         connection.close()
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 def test_chunked_upload(case: Case) -> None:
     """A publish may be chunked."""
     connection = Connection(*case.proxy.control)
@@ -125,7 +125,7 @@ def test_chunked_upload(case: Case) -> None:
         connection.close()
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 def test_expectation_is_met(case: Case) -> None:
     """A publisher that expects 100-continue gets it."""
     connection = Connection(*case.proxy.control)
@@ -201,7 +201,7 @@ BAD_ITEMS: list[Any] = [
 ]
 
 
-@pytest.mark.grip("3.2 errors")
+@pytest.mark.grip("control door: errors")
 @pytest.mark.parametrize("bad", BAD_ITEMS, ids=json.dumps)
 def test_bad_item_is_refused(case: Case, bad: Any) -> None:
     """An item with a missing member, or one of a wrong type or value, is a 400 that names the format's fault."""
@@ -209,7 +209,7 @@ def test_bad_item_is_refused(case: Case, bad: Any) -> None:
     assert (400, True) == (answer.status, answer.body.startswith(b"Invalid format"))
 
 
-@pytest.mark.grip("3.2 errors")
+@pytest.mark.grip("control door: errors")
 @pytest.mark.parametrize(
     ("body", "text"),
     [
@@ -228,7 +228,7 @@ def test_bad_body_is_refused(case: Case, body: bytes, text: bytes) -> None:
     assert (400, True) == (answer.status, answer.body.startswith(text))
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 def test_one_bad_item_refuses_the_batch(case: Case) -> None:
     """If one item is bad, none of the batch is published."""
     case.answer(held(case.channel))
@@ -268,7 +268,7 @@ GOOD_ITEMS: list[Any] = [
 ]
 
 
-@pytest.mark.grip("3.1")
+@pytest.mark.grip("items")
 @pytest.mark.parametrize("good", GOOD_ITEMS, ids=json.dumps)
 def test_good_item_is_taken(case: Case, good: Any) -> None:
     """Every legal item is taken, in either style, with members that nobody knows."""
@@ -276,7 +276,7 @@ def test_good_item_is_taken(case: Case, good: Any) -> None:
     assert (200, b"Published\n") == (answer.status, answer.body)
 
 
-@pytest.mark.grip("3.1; clients 3")
+@pytest.mark.grip("items; client libraries")
 @pytest.mark.parametrize("style", ["flat", "wrapped"])
 def test_all_formats_in_one_item(case: Case, style: str) -> None:
     """One item carries a format for every kind of hold, flat or wrapped in `formats`."""
@@ -288,7 +288,7 @@ def test_all_formats_in_one_item(case: Case, style: str) -> None:
     assert (b"s", b"r") == (stream.read_data(1), poll.read_response().body)
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 def test_batch_over_several_channels(case: Case) -> None:
     """The items of a batch may be for several channels; each channel's keep their order."""
     one, two = case.channel + "-1", case.channel + "-2"
@@ -300,7 +300,7 @@ def test_batch_over_several_channels(case: Case) -> None:
     assert (b"02468", b"13579") == (first.read_data(5), second.read_data(5))
 
 
-@pytest.mark.grip("3.2 limits")
+@pytest.mark.grip("control door: limits")
 def test_large_publish(case: Case) -> None:
     """A body of 900,000 bytes is taken."""
     case.answer(held(case.channel))
@@ -309,7 +309,7 @@ def test_large_publish(case: Case) -> None:
     assert b"x" * 900_000 == connection.read_data(900_000)
 
 
-@pytest.mark.grip("3.2 limits")
+@pytest.mark.grip("control door: limits")
 def test_too_large_publish(case: Case) -> None:
     """A body far beyond the limit is refused with a client error."""
     connection = Connection(*case.proxy.control)
@@ -320,13 +320,13 @@ def test_too_large_publish(case: Case) -> None:
         connection.close()
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 def test_publish_without_body(case: Case) -> None:
     """A POST without any body is a client error."""
     assert case.control("/publish/").status in (400, 411)
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 def test_malformed_request(case: Case) -> None:
     """A head that is none is answered 400."""
     connection = Connection(*case.proxy.control)
@@ -337,7 +337,7 @@ def test_malformed_request(case: Case) -> None:
         connection.close()
 
 
-@pytest.mark.grip("3.2")
+@pytest.mark.grip("control door")
 def test_recover(case: Case) -> None:
     """POST /recover is answered 200, `Updated`."""
     response = case.post(b"", "/recover")

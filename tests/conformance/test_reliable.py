@@ -18,7 +18,7 @@ def linked(case: Case, prev_id: str | None, body: bytes = b"", timeout: int | No
 # --- order and duplicates
 
 
-@pytest.mark.grip("3.4.1")
+@pytest.mark.grip("order and duplicates")
 def test_duplicates_are_dropped(case: Case) -> None:
     """An id that was published on the channel a moment ago is not delivered again."""
     case.answer(held(case.channel))
@@ -29,7 +29,7 @@ def test_duplicates_are_dropped(case: Case) -> None:
     assert b"ab" == connection.read_data(2)
 
 
-@pytest.mark.grip("3.4.1")
+@pytest.mark.grip("order and duplicates")
 def test_ids_belong_to_channels(case: Case) -> None:
     """The same id on another channel is another item."""
     case.answer(held(f"{case.channel}-1, {case.channel}-2"))
@@ -39,7 +39,7 @@ def test_ids_belong_to_channels(case: Case) -> None:
     assert b"ab" == connection.read_data(2)
 
 
-@pytest.mark.grip("3.4.1")
+@pytest.mark.grip("order and duplicates")
 def test_duplicates_in_one_batch_are_dropped(case: Case) -> None:
     """A duplicate within one publish is dropped, too."""
     case.answer(held(case.channel))
@@ -49,7 +49,7 @@ def test_duplicates_in_one_batch_are_dropped(case: Case) -> None:
     assert b"ab" == connection.read_data(2)
 
 
-@pytest.mark.grip("3.4.2")
+@pytest.mark.grip("order and duplicates")
 def test_order_is_restored(case: Case) -> None:
     """Items that came out of order are delivered in the order that their prev-ids tell."""
     case.answer(held(case.channel))
@@ -61,7 +61,7 @@ def test_order_is_restored(case: Case) -> None:
     assert b"1234" == connection.read_data(4)
 
 
-@pytest.mark.grip("3.4.2")
+@pytest.mark.grip("order and duplicates")
 def test_first_item_needs_no_predecessor(case: Case) -> None:
     """The first item of a channel is delivered whatever its prev-id."""
     case.answer(held(case.channel))
@@ -70,7 +70,7 @@ def test_first_item_needs_no_predecessor(case: Case) -> None:
     assert b"x" == connection.read_data(1)
 
 
-@pytest.mark.grip("3.4.2 message_wait")
+@pytest.mark.grip("order and duplicates: message_wait")
 def test_missing_item_is_waited_for(case: Case) -> None:
     """An item whose predecessor does not come waits about five seconds and is then delivered."""
     case.answer(held(case.channel))
@@ -84,7 +84,7 @@ def test_missing_item_is_waited_for(case: Case) -> None:
     assert 3.5 < time.monotonic() - started < 10
 
 
-@pytest.mark.grip("3.4.2 no-seq")
+@pytest.mark.grip("order and duplicates: no-seq")
 def test_no_seq_passes_the_queue(case: Case) -> None:
     """An item with no-seq is delivered at once, gap or not."""
     case.answer(held(case.channel))
@@ -95,7 +95,7 @@ def test_no_seq_passes_the_queue(case: Case) -> None:
     assert b"132" == connection.read_data(3)
 
 
-@pytest.mark.grip("3.4.2")
+@pytest.mark.grip("order and duplicates")
 def test_item_without_id_breaks_the_sequence(case: Case) -> None:
     """An item without an id makes the channel forget its last id, so that any item may follow."""
     case.answer(held(case.channel))
@@ -106,7 +106,7 @@ def test_item_without_id_breaks_the_sequence(case: Case) -> None:
     assert b"1x9" == connection.read_data(3)
 
 
-@pytest.mark.grip("3.4.2")
+@pytest.mark.grip("order and duplicates")
 def test_item_without_prev_id_is_not_held_back(case: Case) -> None:
     """An item without a prev-id follows anything."""
     case.answer(held(case.channel))
@@ -120,7 +120,7 @@ def test_item_without_prev_id_is_not_held_back(case: Case) -> None:
 # --- long-polls with prev-id
 
 
-@pytest.mark.grip("2.7.6")
+@pytest.mark.grip("response holds")
 def test_poll_takes_the_item_that_follows(case: Case) -> None:
     """A long-poll with a prev-id is resolved by the item that follows it."""
     case.answer(held(f"{case.channel}; prev-id=1", b"", "response"))
@@ -129,7 +129,7 @@ def test_poll_takes_the_item_that_follows(case: Case) -> None:
     assert b"two" == connection.read_response().body
 
 
-@pytest.mark.grip("2.7.6")
+@pytest.mark.grip("response holds")
 def test_poll_is_replayed_after_a_gap(case: Case) -> None:
     """A long-poll whose prev-id is not the item's is replayed to the backend with Grip-Last."""
     case.answer(held(f"{case.channel}; prev-id=1", b"", "response"), Reply(b"from the backend"))
@@ -141,22 +141,32 @@ def test_poll_is_replayed_after_a_gap(case: Case) -> None:
     assert {f"{case.channel}; last-id=1"} == again.last_ids
 
 
-@pytest.mark.grip("2.7.1")
+@pytest.mark.grip("response holds")
 def test_stale_poll_is_replayed_at_once(case: Case) -> None:
-    """A hold whose prev-id is not the last published one is replayed at once: nothing is lost between."""
+    """A hold whose prev-id is further back than what was published is replayed at once: nothing is lost between."""
     other = case.channel + "-other"
-    watcher = held(case.channel)
-    case.answer(watcher, at="/watch")
+    case.answer(held(case.channel), at="/watch")
     watching = case.stream("/watch")
     case.publish({"id": "5", "prev-id": "4", "http-stream": {"content": "5"}, "http-response": {"body": "5"}})
     assert b"5" == watching.read_data(1)
-    case.answer(held(f"{case.channel}; prev-id=4, {other}; prev-id=7", b"", "response"), Reply(b"fresh"))
+    case.answer(held(f"{case.channel}; prev-id=3, {other}; prev-id=7", b"", "response"), Reply(b"fresh"))
     assert b"fresh" == case.get().body
     case.taken()
-    assert {f"{case.channel}; last-id=4", f"{other}; last-id=7"} == case.taken().last_ids
+    assert {f"{case.channel}; last-id=3", f"{other}; last-id=7"} == case.taken().last_ids
 
 
-@pytest.mark.grip("2.7.1")
+@pytest.mark.grip("response holds")
+def test_item_between_answer_and_hold_is_not_missed(case: Case) -> None:
+    """An item that was published before its predecessor's hold arrived resolves it, from memory or by a replay."""
+    case.answer(held(case.channel), at="/watch")
+    watching = case.stream("/watch")
+    case.publish({"id": "5", "prev-id": "4", "http-stream": {"content": "5"}, "http-response": {"body": "five"}})
+    assert b"5" == watching.read_data(1)
+    case.answer(held(f"{case.channel}; prev-id=4", b"", "response"), Reply(b"five"))
+    assert b"five" == case.get().body
+
+
+@pytest.mark.grip("response holds")
 def test_poll_that_is_up_to_date_is_held(case: Case) -> None:
     """A hold whose prev-id is the last published one is held."""
     case.answer(held(case.channel), at="/watch")
@@ -172,7 +182,7 @@ def test_poll_that_is_up_to_date_is_held(case: Case) -> None:
 # --- next links
 
 
-@pytest.mark.grip("2.9")
+@pytest.mark.grip("next links")
 def test_next_link_without_hold_is_paging(case: Case) -> None:
     """A next link without a hold is fetched at once, and its bodies follow each other, until one has no link."""
     case.answer(Reply(b"one ", [("Grip-Link", f"<{case.path}/2>; rel=next"), ("Content-Type", "text/plain")]))
@@ -186,7 +196,7 @@ def test_next_link_without_hold_is_paging(case: Case) -> None:
     )
 
 
-@pytest.mark.grip("2.9")
+@pytest.mark.grip("next links")
 @pytest.mark.parametrize("link", ["{path}/next?x=1", "next?x=1", "?x=1", "http://conformance.test{path}/next?x=1"])
 def test_next_link_is_resolved(case: Case, link: str) -> None:
     """A relative link is resolved against the request's URI; one of the same origin goes to the same backend."""
@@ -203,7 +213,7 @@ def test_next_link_is_resolved(case: Case, link: str) -> None:
     assert case.path + where + "?x=1" == case.taken(where).target
 
 
-@pytest.mark.grip("2.9")
+@pytest.mark.grip("next links")
 def test_fields_of_a_next_request(case: Case) -> None:
     """A next link is fetched with GET and the proxy's own fields; the client's are not sent."""
     case.answer(linked(case, "1", b"one "))
@@ -224,7 +234,7 @@ def test_fields_of_a_next_request(case: Case) -> None:
     assert "conformance.test" == request.value("Host")
 
 
-@pytest.mark.grip("2.8.4 hint")
+@pytest.mark.grip("stream holds: hint")
 def test_hint_fetches_the_next_link(case: Case) -> None:
     """A hint fetches the next link now; its answer goes on with the stream."""
     case.answer(linked(case, "1", b"one "))
@@ -237,7 +247,7 @@ def test_hint_fetches_the_next_link(case: Case) -> None:
     assert b"three" == connection.read_data(5)
 
 
-@pytest.mark.grip("2.8.6")
+@pytest.mark.grip("stream holds")
 def test_gap_fetches_the_next_link(case: Case) -> None:
     """An item that does not follow the stream's id makes it fetch the next link with Grip-Last; nothing comes twice."""
     case.answer(linked(case, "1"))
@@ -251,7 +261,7 @@ def test_gap_fetches_the_next_link(case: Case) -> None:
     assert b"four" == connection.read_data(4)
 
 
-@pytest.mark.grip("2.8.4; 2.11")
+@pytest.mark.grip("stream holds; Grip-Last")
 def test_last_id_moves_on(case: Case) -> None:
     """Grip-Last names the last id that was delivered, not the one of the hold."""
     case.answer(linked(case, "1"))
@@ -264,39 +274,60 @@ def test_last_id_moves_on(case: Case) -> None:
     assert {f"{case.channel}; last-id=3"} == case.taken("/next").last_ids
 
 
-@pytest.mark.grip("2.8.3")
+@pytest.mark.grip("stream holds")
 def test_stale_stream_fetches_the_next_link(case: Case) -> None:
-    """A stream whose prev-id is not the last published one fetches its next link at once."""
+    """A stream whose prev-id is further back than what was published fetches its next link at once."""
     case.answer(held(case.channel), at="/watch")
     watching = case.stream("/watch")
     case.say("5", id="5", prev_id="4")
     assert b"5" == watching.read_data(1)
+    case.answer(linked(case, "3", b"three "))
+    case.answer(linked(case, "5", b"four five "), at="/next")
+    connection = case.stream()
+    assert b"three four five " == connection.read_data(6) + connection.read_data(10)
+    assert {f"{case.channel}; last-id=3"} == case.taken("/next").last_ids
+
+
+@pytest.mark.grip("stream holds")
+def test_item_between_answer_and_stream_is_not_missed(case: Case) -> None:
+    """An item that was published before its predecessor's stream arrived comes, from memory or by the next link."""
+    case.answer(held(case.channel), at="/watch")
+    watching = case.stream("/watch")
+    case.say("five", id="5", prev_id="4")
+    assert b"five" == watching.read_data(4)
     case.answer(linked(case, "4", b"four "))
-    case.answer(linked(case, "5", b"five "), at="/next")
+    case.answer(linked(case, "5", b"five"), at="/next")
     connection = case.stream()
-    assert b"four five " == connection.read_data(5) + connection.read_data(5)
-    assert {f"{case.channel}; last-id=4"} == case.taken("/next").last_ids
+    assert b"four five" == connection.read_data(5) + connection.read_data(4)
 
 
-@pytest.mark.grip("2.8.7")
+@pytest.mark.grip("stream holds")
 def test_items_that_come_during_a_fetch_are_kept(case: Case) -> None:
-    """What is published while the next link is fetched follows its body, without what the body had already."""
+    """What is published while the next link is fetched comes once, in order, and the stream goes on behind it."""
     gate = case.backend.gate()
+    items = {"1": "two ", "2": "three "}  # what follows each id, to the backend's knowledge
+
+    def after(request: Request) -> Reply:
+        (last_id,) = (member.rpartition("=")[2] for member in request.last_ids)
+        body = "".join(items.values()) if last_id == "1" else items.get(last_id, "")
+        return Reply(body.encode(), linked(case, "3").fields, before=[gate])
+
     case.answer(linked(case, "1"))
-    case.answer(Reply(b"two ", linked(case, "2").fields, before=[gate]), at="/next")
+    case.answer(after, at="/next")
     connection = case.stream()
-    case.publish({"http-stream": {"action": "hint"}})
+    case.publish({"http-stream": {"action": "hint"}, "no-seq": True})
     case.taken("/next")
     case.say("two ", id="2", prev_id="1")
     case.say("three ", id="3", prev_id="2")
     case.settle()
     gate.open()
     assert b"two three " == connection.read_data(10)
+    case.settle()
     case.say("four", id="4", prev_id="3")
     assert b"four" == connection.read_data(4)
 
 
-@pytest.mark.grip("2.9")
+@pytest.mark.grip("next links")
 def test_next_link_replaces_the_channels(case: Case) -> None:
     """The answer to a next link replaces channels and keep-alive."""
     case.answer(linked(case, None, b"one "))
@@ -311,7 +342,7 @@ def test_next_link_replaces_the_channels(case: Case) -> None:
     assert b"beat" == connection.read_data(4)
 
 
-@pytest.mark.grip("2.9")
+@pytest.mark.grip("next links")
 def test_next_link_may_end_the_stream(case: Case) -> None:
     """An answer without a hold and without a link ends the stream after its body."""
     case.answer(linked(case, "1", b"one "))
@@ -321,7 +352,7 @@ def test_next_link_may_end_the_stream(case: Case) -> None:
     assert b"one end" == connection.read_rest()
 
 
-@pytest.mark.grip("2.9")
+@pytest.mark.grip("next links")
 @pytest.mark.parametrize("kind", ["response", "malformed"])
 def test_bad_answer_to_a_next_link_ends_the_stream(case: Case, kind: str) -> None:
     """An answer that cannot continue a stream is not appended to it."""
@@ -337,7 +368,7 @@ def test_bad_answer_to_a_next_link_ends_the_stream(case: Case, kind: str) -> Non
     assert data in (b"one ", b"one recovered")
 
 
-@pytest.mark.grip("2.9 timeout")
+@pytest.mark.grip("next links: timeout")
 def test_quiet_stream_polls_its_next_link(case: Case) -> None:
     """A stream on which nothing comes fetches its next link after the link's timeout."""
     case.answer(linked(case, "1", b"one ", timeout=1))
@@ -347,7 +378,7 @@ def test_quiet_stream_polls_its_next_link(case: Case) -> None:
     assert time.monotonic() - started > 0.7
 
 
-@pytest.mark.grip("2.9")
+@pytest.mark.grip("next links")
 @pytest.mark.parametrize("failure", ["status", "reset"])
 def test_failed_fetch_is_repeated(case: Case, failure: str) -> None:
     """A next link that fails is fetched again a second or two later."""
@@ -360,7 +391,7 @@ def test_failed_fetch_is_repeated(case: Case, failure: str) -> None:
     assert 2 == case.backend.waiting(case.path + "/next")
 
 
-@pytest.mark.grip("9.9")
+@pytest.mark.grip("next links")
 def test_streams_do_not_share_their_links(case: Case) -> None:
     """Two streams whose links differ in the query only get their own data."""
 
@@ -379,7 +410,7 @@ def test_streams_do_not_share_their_links(case: Case) -> None:
     assert (b"one:one", b"two:two") == (one.read_rest(), two.read_rest())
 
 
-@pytest.mark.grip("2.10")
+@pytest.mark.grip("gone links")
 def test_gone_link(case: Case) -> None:
     """When the client has left, the gone link is told by an empty POST with the proxy's fields."""
     case.answer(held(case.channel, Grip_Link=f"<{case.path}/gone>; rel=gone"))
@@ -390,7 +421,7 @@ def test_gone_link(case: Case) -> None:
     assert request.value("Grip-Sig")
 
 
-@pytest.mark.grip("2.10")
+@pytest.mark.grip("gone links")
 def test_gone_link_after_a_close(case: Case) -> None:
     """The gone link is told when a stream was closed by a publish, too."""
     case.answer(held(case.channel, Grip_Link=f"<{case.path}/gone>; rel=gone"))
@@ -401,7 +432,7 @@ def test_gone_link_after_a_close(case: Case) -> None:
     assert "POST" == case.backend.take(case.path + "/gone", 2).method
 
 
-@pytest.mark.grip("3.2 recover")
+@pytest.mark.grip("control door: recover")
 def test_recover_refreshes_streams(case: Case) -> None:
     """POST /recover makes streams with a next link fetch it."""
     case.answer(linked(case, "1", b"one "))

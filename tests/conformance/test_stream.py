@@ -8,7 +8,7 @@ from tests.conformance.backend import Reply
 from tests.conformance.case import Case, held
 
 
-@pytest.mark.grip("2.8.1")
+@pytest.mark.grip("stream holds")
 def test_initial_body_is_sent_at_once(case: Case) -> None:
     """The held response's status, fields and body reach the client at once, chunked, without Content-Length."""
     case.answer(held(case.channel, b"hello\n", X_Own="1"))
@@ -22,7 +22,7 @@ def test_initial_body_is_sent_at_once(case: Case) -> None:
     assert b"hello\n" == connection.read_data(6)
 
 
-@pytest.mark.grip("2.8.1; clients 10")
+@pytest.mark.grip("stream holds; client libraries")
 def test_empty_initial_body(case: Case) -> None:
     """The head is flushed although there is no body yet: a browser's EventSource opens on it."""
     case.answer(Reply(b"", [("Content-Type", "text/event-stream"), ("Grip-Hold", "stream"), ("Grip-Channel", "x")]))
@@ -31,7 +31,7 @@ def test_empty_initial_body(case: Case) -> None:
     assert "text/event-stream" == connection.head.value("Content-Type")
 
 
-@pytest.mark.grip("2.8.4")
+@pytest.mark.grip("stream holds")
 def test_publishes_are_appended(case: Case) -> None:
     """Published contents follow in order, as they are."""
     case.answer(held(case.channel))
@@ -40,7 +40,7 @@ def test_publishes_are_appended(case: Case) -> None:
     assert "onetwo\nthr\u20ac\u20ac".encode() == connection.read_data(15)
 
 
-@pytest.mark.grip("2.8.4")
+@pytest.mark.grip("stream holds")
 def test_binary_content(case: Case) -> None:
     """content-bin is base64 of any bytes."""
     case.answer(held(case.channel))
@@ -49,7 +49,7 @@ def test_binary_content(case: Case) -> None:
     assert b"\xff\x00\r\n0\r\n" == connection.read_data(7)
 
 
-@pytest.mark.grip("2.8.4")
+@pytest.mark.grip("stream holds")
 def test_each_publish_is_visible_at_once(case: Case) -> None:
     """Every content arrives before the next is published."""
     case.answer(held(case.channel))
@@ -59,7 +59,7 @@ def test_each_publish_is_visible_at_once(case: Case) -> None:
         assert f"{number};".encode() == connection.read_data(2)
 
 
-@pytest.mark.grip("2.8.4")
+@pytest.mark.grip("stream holds")
 @pytest.mark.parametrize("size", [0, 1, 65_536, 500_000])
 def test_content_of_any_size(case: Case, size: int) -> None:
     """Contents of every size arrive whole; an empty one does not end the stream."""
@@ -69,7 +69,7 @@ def test_content_of_any_size(case: Case, size: int) -> None:
     assert b"x" * size + b"end" == connection.read_data(size + 3)
 
 
-@pytest.mark.grip("2.8.4")
+@pytest.mark.grip("stream holds")
 def test_other_formats_and_channels_do_not_matter(case: Case) -> None:
     """A stream takes the stream format of its own channels and nothing else."""
     case.answer(held(case.channel))
@@ -81,7 +81,7 @@ def test_other_formats_and_channels_do_not_matter(case: Case) -> None:
     assert b"mine" == connection.read_data(4)
 
 
-@pytest.mark.grip("2.8.4")
+@pytest.mark.grip("stream holds")
 def test_all_subscribers_receive(case: Case) -> None:
     """Every stream on a channel gets every publish."""
     case.answer(held(case.channel))
@@ -90,7 +90,7 @@ def test_all_subscribers_receive(case: Case) -> None:
     assert [b"all"] * 5 == [connection.read_data(3) for connection in connections]
 
 
-@pytest.mark.grip("2.8.4")
+@pytest.mark.grip("stream holds")
 def test_one_channel_twice(case: Case) -> None:
     """A channel that is named twice delivers once."""
     case.answer(held(f"{case.channel}, {case.channel}"))
@@ -99,7 +99,7 @@ def test_one_channel_twice(case: Case) -> None:
     assert b"ab" == connection.read_data(2)
 
 
-@pytest.mark.grip("2.8.4")
+@pytest.mark.grip("stream holds")
 def test_close_action_ends_the_stream(case: Case) -> None:
     """The action `close` ends the body cleanly; content beside it is ignored."""
     case.answer(held(case.channel, b"first "))
@@ -109,7 +109,7 @@ def test_close_action_ends_the_stream(case: Case) -> None:
     assert b"first last" == connection.read_rest()
 
 
-@pytest.mark.grip("2.8.4")
+@pytest.mark.grip("stream holds")
 def test_connection_goes_on_after_a_stream(case: Case) -> None:
     """After a stream ended cleanly, the connection takes the next request."""
     case.answer(held(case.channel), Reply(b"next"))
@@ -119,7 +119,7 @@ def test_connection_goes_on_after_a_stream(case: Case) -> None:
     assert b"next" == connection.request(case.path).read_response().body
 
 
-@pytest.mark.grip("3.1")
+@pytest.mark.grip("items")
 def test_refresh_action_does_nothing(case: Case) -> None:
     """The action `refresh` is accepted and does nothing to a stream."""
     case.answer(held(case.channel))
@@ -129,7 +129,7 @@ def test_refresh_action_does_nothing(case: Case) -> None:
     assert b"x" == connection.read_data(1)
 
 
-@pytest.mark.grip("2.8.4")
+@pytest.mark.grip("stream holds")
 def test_hint_without_next_link_does_nothing(case: Case) -> None:
     """The action `hint` is harmless to a stream that has no next link."""
     case.answer(held(case.channel))
@@ -139,7 +139,7 @@ def test_hint_without_next_link_does_nothing(case: Case) -> None:
     assert b"x" == connection.read_data(1)
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_http_1_0_stream(case: Case) -> None:
     """An HTTP/1.0 client's stream is not chunked, and ends with the connection."""
     case.answer(held(case.channel, b"first "))
@@ -151,7 +151,7 @@ def test_http_1_0_stream(case: Case) -> None:
     assert (None, b"first second") == (connection.head.value("Transfer-Encoding"), connection.read_rest())
 
 
-@pytest.mark.grip("2.12")
+@pytest.mark.grip("HTTP")
 def test_head_request_is_not_held(case: Case) -> None:
     """A HEAD whose answer asks for a stream gets the head and no body."""
     case.answer(held(case.channel, b"body"))
@@ -164,7 +164,7 @@ def test_head_request_is_not_held(case: Case) -> None:
     assert b"HTTP/1.1 200 OK" == connection.read_until(b"\r\n")
 
 
-@pytest.mark.grip("2.8")
+@pytest.mark.grip("stream holds")
 def test_client_that_leaves_does_no_harm(case: Case) -> None:
     """A client that resets its connection is forgotten; the others go on."""
     case.answer(held(case.channel))
@@ -175,7 +175,7 @@ def test_client_that_leaves_does_no_harm(case: Case) -> None:
     assert b"01234" == staying.read_data(5)
 
 
-@pytest.mark.grip("2.8")
+@pytest.mark.grip("stream holds")
 def test_next_request_waits_for_the_stream(case: Case) -> None:
     """A request that a client sends behind its stream is answered when the stream has ended."""
     case.answer(held(case.channel))
@@ -189,14 +189,14 @@ def test_next_request_waits_for_the_stream(case: Case) -> None:
     assert b"behind" == connection.read_response().body
 
 
-@pytest.mark.grip("2.7.1; 2.8.2")
+@pytest.mark.grip("response holds; stream holds")
 def test_prev_id_without_next_link_ends_the_stream(case: Case) -> None:
     """A reliable stream without a next link cannot be kept: it ends after its body."""
     case.answer(held(f"{case.channel}; prev-id=1", b"body"))
     assert b"body" == case.stream().read_rest()
 
 
-@pytest.mark.grip("6.2 connection_subscription_max")
+@pytest.mark.grip("limits: connection_subscription_max")
 def test_number_of_channels_is_limited(case: Case) -> None:
     """A connection has at most 20 channels; what is beyond is left out without an error."""
     names = [f"{case.channel}-{number}" for number in range(25)]
@@ -210,7 +210,7 @@ def test_number_of_channels_is_limited(case: Case) -> None:
     assert expected == connection.read_rest()
 
 
-@pytest.mark.grip("2.3 Grip-Keep-Alive")
+@pytest.mark.grip("instructions in fields: Grip-Keep-Alive")
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -230,14 +230,14 @@ def test_keep_alive_formats(case: Case, value: str, expected: bytes) -> None:
     assert expected == case.stream().read_data(len(expected))
 
 
-@pytest.mark.grip("2.8.5")
+@pytest.mark.grip("stream holds")
 def test_keep_alives_repeat(case: Case) -> None:
     """Keep-alives are repeated, and a timeout of 0 means one second."""
     case.answer(held(case.channel, Grip_Keep_Alive="beat;; timeout=0"))
     assert b"beatbeat" == case.stream().read_data(8)
 
 
-@pytest.mark.grip("2.8.5")
+@pytest.mark.grip("stream holds")
 @pytest.mark.parametrize(("mode", "expected"), [("idle", False), ("interval", True)])
 def test_keep_alive_modes(case: Case, mode: str, expected: bool) -> None:
     """A busy stream has no keep-alives in mode `idle`, and has them in mode `interval`."""

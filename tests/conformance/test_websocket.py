@@ -35,7 +35,7 @@ def pair(case: Case) -> Connection:
 # --- opening
 
 
-@pytest.mark.grip("4.3 opening")
+@pytest.mark.grip("WebSocket-over-HTTP: opening")
 def test_opening_request(case: Case) -> None:
     """The opening is a POST of OPEN with the handshake's fields and WebSocket-over-HTTP's own."""
     case.answer(opened())
@@ -60,7 +60,7 @@ def test_opening_request(case: Case) -> None:
         assert "upgrade" not in (request.value(name) or "").lower()
 
 
-@pytest.mark.grip("4.3 request headers")
+@pytest.mark.grip("WebSocket-over-HTTP: request headers")
 @pytest.mark.parametrize("name", ["Meta-User", "Connection-Id", "Grip-Sig", "Content-Bytes-Replayed"])
 def test_client_cannot_forge_fields(case: Case, name: str) -> None:
     """What belongs to the proxy in these requests cannot come from a client."""
@@ -69,7 +69,7 @@ def test_client_cannot_forge_fields(case: Case, name: str) -> None:
     assert "forged" not in case.taken().values(name)
 
 
-@pytest.mark.grip("4.3 request headers")
+@pytest.mark.grip("WebSocket-over-HTTP: request headers")
 def test_extensions_of_the_client_are_not_passed_on(case: Case) -> None:
     """The client's extensions end at the proxy, which may agree to compression itself, and to nothing else."""
     case.answer(opened())
@@ -80,7 +80,7 @@ def test_extensions_of_the_client_are_not_passed_on(case: Case) -> None:
     assert ("permessage-deflate", False) == (agreed.partition(";")[0], "," in agreed)
 
 
-@pytest.mark.grip("4.3 opening")
+@pytest.mark.grip("WebSocket-over-HTTP: opening")
 def test_opening_response(case: Case) -> None:
     """Fields of the opening answer go into the 101, except those of WebSocket-over-HTTP itself."""
     case.answer(
@@ -95,7 +95,7 @@ def test_opening_response(case: Case) -> None:
     assert ("websocket", "upgrade") == tuple((head.value(name) or "").lower() for name in ("Upgrade", "Connection"))
 
 
-@pytest.mark.grip("4.3 opening")
+@pytest.mark.grip("WebSocket-over-HTTP: opening")
 def test_events_behind_open(case: Case) -> None:
     """Events may follow OPEN in the first answer."""
     case.answer(opened(("TEXT", "m:hello"), ("BINARY", b"m:\xff")))
@@ -104,7 +104,7 @@ def test_events_behind_open(case: Case) -> None:
     assert frames.Frame(frames.BINARY, b"\xff") == connection.read_frame()
 
 
-@pytest.mark.grip("4.1; clients 5")
+@pytest.mark.grip("WebSockets; client libraries")
 @pytest.mark.parametrize("status", [200, 201, 400, 403, 404, 500])
 def test_rejection_is_relayed(case: Case, status: int) -> None:
     """An answer that is none of WebSocket-over-HTTP becomes the client's refused handshake."""
@@ -115,7 +115,7 @@ def test_rejection_is_relayed(case: Case, status: int) -> None:
     assert b"not here\n" == connection.read_rest()
 
 
-@pytest.mark.grip("4.3 opening")
+@pytest.mark.grip("WebSocket-over-HTTP: opening")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -139,7 +139,7 @@ def test_answer_without_opening_is_refused(case: Case, answer: Reply) -> None:
     assert 101 != status
 
 
-@pytest.mark.grip("4.3 opening")
+@pytest.mark.grip("WebSocket-over-HTTP: opening")
 @pytest.mark.parametrize(
     "how", [Reply(before=[RESET]), Reply([b"OP", RESET], [("Content-Length", "6")], framing="none")]
 )
@@ -149,7 +149,7 @@ def test_backend_that_breaks_while_opening(case: Case, how: Reply) -> None:
     assert 502 == case.connect().upgrade(case.path).status
 
 
-@pytest.mark.grip("4.3; clients 0.7")
+@pytest.mark.grip("WebSocket-over-HTTP; client libraries")
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 def test_framing_of_answers(case: Case, framing: str) -> None:
     """Answers may have a length, be chunked, or end with the connection."""
@@ -159,7 +159,7 @@ def test_framing_of_answers(case: Case, framing: str) -> None:
     assert "x" == case.socket().read_text()
 
 
-@pytest.mark.grip("4.3 response")
+@pytest.mark.grip("WebSocket-over-HTTP: response")
 @pytest.mark.parametrize("media_type", [EVENTS + "; charset=utf-8", "Application/WebSocket-Events"])
 def test_media_type_is_compared_as_such(case: Case, media_type: str) -> None:
     """Parameters and case of the media type do not matter."""
@@ -167,7 +167,7 @@ def test_media_type_is_compared_as_such(case: Case, media_type: str) -> None:
     assert 101 == case.connect().upgrade(case.path).status
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -188,7 +188,7 @@ def test_malformed_handshake_is_refused(case: Case, fields: list[tuple[str, str]
 # --- messages
 
 
-@pytest.mark.grip("4.3 encoding")
+@pytest.mark.grip("WebSocket-over-HTTP: encoding")
 @pytest.mark.parametrize(("opcode", "name"), [(frames.TEXT, "TEXT"), (frames.BINARY, "BINARY")])
 @pytest.mark.parametrize("size", [0, 1, 10, 125, 126, 65_535, 65_536, 150_000])
 def test_message_to_the_backend(case: Case, pair: Connection, opcode: int, name: str, size: int) -> None:
@@ -199,7 +199,7 @@ def test_message_to_the_backend(case: Case, pair: Connection, opcode: int, name:
     assert body_of(case) in (bodies if size else [*bodies, name.encode() + b"\r\n"])
 
 
-@pytest.mark.grip("4.3 data flow")
+@pytest.mark.grip("WebSocket-over-HTTP: data flow")
 def test_fragments_are_joined(case: Case, pair: Connection) -> None:
     """A message in fragments is one event."""
     pair.send_frame(frames.TEXT, "he", final=False)
@@ -208,14 +208,14 @@ def test_fragments_are_joined(case: Case, pair: Connection) -> None:
     assert b"TEXT 5\r\nhello\r\n" == body_of(case)
 
 
-@pytest.mark.grip("4.3 encoding")
+@pytest.mark.grip("WebSocket-over-HTTP: encoding")
 def test_sizes_are_bytes(case: Case, pair: Connection) -> None:
     """Lengths count bytes, not characters."""
     pair.send_text("\u20ac")
     assert b"TEXT 3\r\n\xe2\x82\xac\r\n" == body_of(case)
 
 
-@pytest.mark.grip("4.3 request headers")
+@pytest.mark.grip("WebSocket-over-HTTP: request headers")
 def test_requests_of_one_connection(case: Case) -> None:
     """All requests of a connection carry its id and the handshake's fields; another connection has another id."""
     case.answer(opened(), events())
@@ -233,7 +233,7 @@ def test_requests_of_one_connection(case: Case) -> None:
     assert first.value("Connection-Id") != case.taken().value("Connection-Id")
 
 
-@pytest.mark.grip("4.1 prefix")
+@pytest.mark.grip("WebSockets: prefix")
 @pytest.mark.parametrize(("kind", "opcode"), [("TEXT", frames.TEXT), ("BINARY", frames.BINARY)])
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 17_000, 70_000])
 def test_message_from_the_backend(case: Case, pair: Connection, kind: str, opcode: int, size: int) -> None:
@@ -243,7 +243,7 @@ def test_message_from_the_backend(case: Case, pair: Connection, kind: str, opcod
     assert frames.Frame(opcode, b"z" * size) == pair.read_message()
 
 
-@pytest.mark.grip("4.1 prefix")
+@pytest.mark.grip("WebSockets: prefix")
 def test_message_without_prefix_is_dropped(case: Case, pair: Connection) -> None:
     """A message without the prefix is neither content nor control and is dropped."""
     case.answer(events(("TEXT", "plain"), ("TEXT", "x:y"), ("TEXT", "m"), ("TEXT", "m:end")))
@@ -251,7 +251,7 @@ def test_message_without_prefix_is_dropped(case: Case, pair: Connection) -> None
     assert "end" == pair.read_text()
 
 
-@pytest.mark.grip("4.1 prefix")
+@pytest.mark.grip("WebSockets: prefix")
 @pytest.mark.parametrize(
     ("extension", "messages", "expected"),
     [
@@ -270,7 +270,7 @@ def test_own_prefix(case: Case, extension: str, messages: list[str], expected: l
     assert "published" == connection.read_text()
 
 
-@pytest.mark.grip("4.1 prefix")
+@pytest.mark.grip("WebSockets: prefix")
 def test_prefix_lasts(case: Case) -> None:
     """The prefix that was chosen while opening holds for the whole connection."""
     case.answer(opened(extension='grip; message-prefix=""'), events(("TEXT", "plain")))
@@ -279,7 +279,7 @@ def test_prefix_lasts(case: Case) -> None:
     assert "plain" == connection.read_text()
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 def test_backend_without_grip(case: Case) -> None:
     """A backend that does not name the grip extension speaks plainly: no prefixes, no control messages."""
     case.answer(events("OPEN", ("TEXT", 'c:{"type": "detach"}'), ("TEXT", "m:x")))
@@ -288,7 +288,7 @@ def test_backend_without_grip(case: Case) -> None:
     assert ['c:{"type": "detach"}', "m:x"] == [connection.read_text(), connection.read_text()]
 
 
-@pytest.mark.grip("4.3 encoding")
+@pytest.mark.grip("WebSocket-over-HTTP: encoding")
 @pytest.mark.parametrize(
     "body",
     [b"TEXT 0A\r\nm:01234567\r\n", b"TEXT a\r\nm:01234567\r\n", b"FROB 3\r\nabc\r\nTEXT a\r\nm:01234567\r\n"],
@@ -301,7 +301,7 @@ def test_lenient_events(case: Case, pair: Connection, body: bytes) -> None:
     assert "01234567" == pair.read_text()
 
 
-@pytest.mark.grip("4.3 data flow")
+@pytest.mark.grip("WebSocket-over-HTTP: data flow")
 def test_one_request_at_a_time(case: Case) -> None:
     """What the client sends while a request is in flight goes, in order, into the next one."""
     gate = case.backend.gate()
@@ -322,7 +322,7 @@ def test_one_request_at_a_time(case: Case) -> None:
     assert b"TEXT 3\r\ntwo\r\nBINARY 5\r\nthree\r\nTEXT 4\r\nfour\r\n" == received
 
 
-@pytest.mark.grip("4.3 data flow")
+@pytest.mark.grip("WebSocket-over-HTTP: data flow")
 def test_message_may_be_answered_late(case: Case) -> None:
     """The answer's events arrive in order behind what came before."""
     replies = [events(("TEXT", f"m:{number}"), ("TEXT", f"m:{number}!")) for number in range(3)]
@@ -333,7 +333,7 @@ def test_message_may_be_answered_late(case: Case) -> None:
         assert (f"{number}", f"{number}!") == (connection.read_text(), connection.read_text())
 
 
-@pytest.mark.grip("4.3 data flow")
+@pytest.mark.grip("WebSocket-over-HTTP: data flow")
 def test_too_large_message_is_fatal(pair: Connection) -> None:
     """A message beyond the limit (200,000 bytes or more) ends the connection."""
     try:
@@ -346,7 +346,7 @@ def test_too_large_message_is_fatal(pair: Connection) -> None:
 # --- meta, partial acceptance
 
 
-@pytest.mark.grip("4.3 Set-Meta")
+@pytest.mark.grip("WebSocket-over-HTTP: Set-Meta")
 def test_meta_is_kept(case: Case) -> None:
     """Set-Meta- stores a value that comes back as Meta- in each later request, until it is set empty."""
     case.answer(
@@ -370,7 +370,7 @@ def accepting(count: int, *parts: tuple[str, str]) -> Reply:
     return events(*parts, Content_Bytes_Accepted=str(count))
 
 
-@pytest.mark.grip("4.3 Content-Bytes-Accepted")
+@pytest.mark.grip("WebSocket-over-HTTP: Content-Bytes-Accepted")
 def test_partial_acceptance(case: Case) -> None:
     """What the backend did not accept is sent again in front of what came later, and marked as replayed."""
     case.answer(opened(), accepting(2), events())
@@ -384,7 +384,7 @@ def test_partial_acceptance(case: Case) -> None:
     assert "3" == request.value("Content-Bytes-Replayed")
 
 
-@pytest.mark.grip("4.3 Content-Bytes-Accepted")
+@pytest.mark.grip("WebSocket-over-HTTP: Content-Bytes-Accepted")
 def test_nothing_accepted(case: Case) -> None:
     """A message that was not accepted at all comes again with the next one."""
     case.answer(opened(), accepting(0), events())
@@ -399,7 +399,7 @@ def test_nothing_accepted(case: Case) -> None:
     assert b"TEXT 5\r\nhello\r\nTEXT 4\r\nnext\r\n" == body
 
 
-@pytest.mark.grip("4.3 Content-Bytes-Accepted")
+@pytest.mark.grip("WebSocket-over-HTTP: Content-Bytes-Accepted")
 def test_too_much_accepted_is_fatal(case: Case, pair: Connection) -> None:
     """A backend that accepts more than it got breaks the protocol: the connection ends."""
     case.answer(accepting(6))
@@ -419,7 +419,7 @@ def lost(connection: Connection) -> bool:
 # --- ping, pong
 
 
-@pytest.mark.grip("4.1 ping; clients 0.9")
+@pytest.mark.grip("WebSockets: ping; client libraries")
 @pytest.mark.parametrize("payload", [b"", b"hi"])
 def test_ping_is_answered_once(case: Case, pair: Connection, payload: bytes) -> None:
     """A client's ping gets exactly one pong, although the backend answers it, too."""
@@ -438,7 +438,7 @@ def pong(request: Request) -> Reply:
     return events(request.body.replace(b"PING", b"PONG", 1))
 
 
-@pytest.mark.grip("clients 0.9")
+@pytest.mark.grip("client libraries")
 def test_ping_needs_no_backend(case: Case, pair: Connection) -> None:
     """A ping is answered even if the backend ignores it, as some libraries do."""
     pair.send_frame(frames.PING, b"hi")
@@ -446,7 +446,7 @@ def test_ping_needs_no_backend(case: Case, pair: Connection) -> None:
     assert frames.Frame(frames.PONG, b"hi") == pair.read_frame()
 
 
-@pytest.mark.grip("4.1 ping")
+@pytest.mark.grip("WebSockets: ping")
 def test_backend_may_ping(case: Case, pair: Connection) -> None:
     """A PING event of the backend's is a ping frame for the client."""
     case.answer(events(("PING", "are you there")))
@@ -458,7 +458,7 @@ def test_backend_may_ping(case: Case, pair: Connection) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.grip("4.3 Keep-Alive-Interval")
+@pytest.mark.grip("WebSocket-over-HTTP: Keep-Alive-Interval")
 def test_keep_alive_request(case: Case) -> None:
     """With Keep-Alive-Interval a quiet connection makes an empty request after it, at least every 20 seconds."""
     case.answer(opened(Keep_Alive_Interval="1"), events(("TEXT", "m:still there")))

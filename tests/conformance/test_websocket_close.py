@@ -20,7 +20,7 @@ def pair(case: Case) -> Connection:
     return connection
 
 
-@pytest.mark.grip("4.3 CLOSE")
+@pytest.mark.grip("WebSocket-over-HTTP: CLOSE")
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "away"), (4000, "bye \u20ac"), (3000, "")])
 def test_client_closes(case: Case, pair: Connection, code: int, reason: str) -> None:
     """The client's close is a CLOSE event with code and reason; the backend's answer is the client's."""
@@ -33,7 +33,7 @@ def test_client_closes(case: Case, pair: Connection, code: int, reason: str) -> 
     assert pair.ended()
 
 
-@pytest.mark.grip("4.3 CLOSE")
+@pytest.mark.grip("WebSocket-over-HTTP: CLOSE")
 def test_client_closes_without_code(case: Case, pair: Connection) -> None:
     """A close without a code is a CLOSE event without content, or the code 1000."""
     case.answer(events("CLOSE"))
@@ -44,7 +44,7 @@ def test_client_closes_without_code(case: Case, pair: Connection) -> None:
     assert pair.ended()
 
 
-@pytest.mark.grip("4.3 CLOSE; clients 0.8")
+@pytest.mark.grip("WebSocket-over-HTTP: CLOSE; client libraries")
 def test_close_code_0_is_kept_from_the_client(case: Case, pair: Connection) -> None:
     """Libraries answer a close with the illegal code 0: the client gets its own code back, or 1000."""
     case.answer(events(("CLOSE", b"\0\0")))
@@ -53,7 +53,7 @@ def test_close_code_0_is_kept_from_the_client(case: Case, pair: Connection) -> N
     assert pair.ended()
 
 
-@pytest.mark.grip("4.3 CLOSE; clients 0.8")
+@pytest.mark.grip("WebSocket-over-HTTP: CLOSE; client libraries")
 def test_close_code_0_of_the_backend(case: Case, pair: Connection) -> None:
     """A backend's own close with the illegal code 0 is a close with 1000, or without a code."""
     case.answer(events(("CLOSE", b"\0\0")))
@@ -62,7 +62,7 @@ def test_close_code_0_of_the_backend(case: Case, pair: Connection) -> None:
     assert (frames.CLOSE, True) == (frame.opcode, frame.code in (None, 1000))
 
 
-@pytest.mark.grip("4.3 CLOSE")
+@pytest.mark.grip("WebSocket-over-HTTP: CLOSE")
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1008, "not you"), (4999, "\u20ac")])
 def test_backend_closes(case: Case, pair: Connection, code: int, reason: str) -> None:
     """A CLOSE event closes the client with code and reason; its answer goes to the backend."""
@@ -77,7 +77,7 @@ def test_backend_closes(case: Case, pair: Connection, code: int, reason: str) ->
     assert case.taken().body.startswith(b"CLOSE")
 
 
-@pytest.mark.grip("4.3 CLOSE")
+@pytest.mark.grip("WebSocket-over-HTTP: CLOSE")
 def test_backend_closes_without_code(case: Case, pair: Connection) -> None:
     """A CLOSE event without a code closes the client with 1000."""
     case.answer(events("CLOSE"))
@@ -85,7 +85,7 @@ def test_backend_closes_without_code(case: Case, pair: Connection) -> None:
     assert (frames.CLOSE, 1000) == ((frame := pair.read_frame()).opcode, frame.code)
 
 
-@pytest.mark.grip("4.3 CLOSE")
+@pytest.mark.grip("WebSocket-over-HTTP: CLOSE")
 def test_backend_closes_while_opening(case: Case) -> None:
     """OPEN and CLOSE in the first answer open the client and close it again."""
     case.answer(opened(("TEXT", "m:go away"), close_event(4403, "no")), events())
@@ -95,7 +95,7 @@ def test_backend_closes_while_opening(case: Case) -> None:
     assert (4403, "no") == ((frame := connection.read_frame()).code, frame.reason)
 
 
-@pytest.mark.grip("4.3")
+@pytest.mark.grip("WebSocket-over-HTTP")
 def test_events_behind_a_close_are_ignored(case: Case, pair: Connection) -> None:
     """Nothing follows a close."""
     case.answer(events(close_event(4000), ("TEXT", "m:late")), events())
@@ -105,7 +105,7 @@ def test_events_behind_a_close_are_ignored(case: Case, pair: Connection) -> None
     assert pair.ended()
 
 
-@pytest.mark.grip("4.3 DISCONNECT")
+@pytest.mark.grip("WebSocket-over-HTTP: DISCONNECT")
 def test_backend_disconnects(case: Case, pair: Connection) -> None:
     """A DISCONNECT event cuts the client off, without a close frame or with a code of failure."""
     case.answer(events("DISCONNECT"))
@@ -113,7 +113,7 @@ def test_backend_disconnects(case: Case, pair: Connection) -> None:
     assert lost(pair)
 
 
-@pytest.mark.grip("4.3 DISCONNECT; 1.1")
+@pytest.mark.grip("WebSocket-over-HTTP: DISCONNECT; Grip-Sig")
 @pytest.mark.parametrize("how", ["reset", "end"])
 def test_lost_client(case: Case, pair: Connection, how: str) -> None:
     """If the client is lost without a close, the backend is told DISCONNECT in a signed request."""
@@ -124,7 +124,7 @@ def test_lost_client(case: Case, pair: Connection, how: str) -> None:
     assert request.value("Connection-Id")
 
 
-@pytest.mark.grip("4.3 CLOSE")
+@pytest.mark.grip("WebSocket-over-HTTP: CLOSE")
 def test_no_disconnect_after_a_close(case: Case, pair: Connection) -> None:
     """After a close that both sides agreed on, the backend is told nothing more."""
     case.answer(events("CLOSE"))
@@ -136,7 +136,7 @@ def test_no_disconnect_after_a_close(case: Case, pair: Connection) -> None:
     assert 0 == case.backend.waiting(case.path)
 
 
-@pytest.mark.grip("4.3 retries")
+@pytest.mark.grip("WebSocket-over-HTTP: retries")
 @pytest.mark.parametrize("status", [500, 404, 200])
 def test_wrong_answer_ends_the_connection(case: Case, pair: Connection, status: int) -> None:
     """An answer in mid-session that is none of WebSocket-over-HTTP ends the connection."""
@@ -145,7 +145,7 @@ def test_wrong_answer_ends_the_connection(case: Case, pair: Connection, status: 
     assert lost(pair)
 
 
-@pytest.mark.grip("4.3 encoding")
+@pytest.mark.grip("WebSocket-over-HTTP: encoding")
 @pytest.mark.parametrize("body", [b"TEXT", b"TEXT x\r\n", b"TEXT 5\r\nab\r\n", b"TEXT 2\r\nm:xx"], ids=range(4))
 def test_malformed_events_end_the_connection(case: Case, pair: Connection, body: bytes) -> None:
     """A body that is no list of events ends the connection."""
@@ -154,7 +154,7 @@ def test_malformed_events_end_the_connection(case: Case, pair: Connection, body:
     assert lost(pair)
 
 
-@pytest.mark.grip("4.3 opening")
+@pytest.mark.grip("WebSocket-over-HTTP: opening")
 def test_second_open_ends_the_connection(case: Case, pair: Connection) -> None:
     """OPEN is for the beginning."""
     case.answer(events("OPEN"))
@@ -162,7 +162,7 @@ def test_second_open_ends_the_connection(case: Case, pair: Connection) -> None:
     assert lost(pair)
 
 
-@pytest.mark.grip("4.3 retries")
+@pytest.mark.grip("WebSocket-over-HTTP: retries")
 def test_dropped_pool_connection_is_repeated(case: Case, pair: Connection) -> None:
     """A backend that drops a kept connection before it answers gets the request once more."""
     case.answer(Reply(before=[RESET]), events(("TEXT", "m:second try")))
@@ -172,7 +172,7 @@ def test_dropped_pool_connection_is_repeated(case: Case, pair: Connection) -> No
     pytest.fail("the connection was cut after one reset")
 
 
-@pytest.mark.grip("4.2 detach")
+@pytest.mark.grip("control messages: detach")
 def test_detach(case: Case) -> None:
     """After `detach` the backend is out of it: the client lives on publishes."""
     case.answer(
@@ -190,7 +190,7 @@ def test_detach(case: Case) -> None:
     assert 0 == case.backend.waiting(case.path)
 
 
-@pytest.mark.grip("4.1 close")
+@pytest.mark.grip("WebSockets: close")
 @pytest.mark.parametrize(
     ("members", "code", "reason"),
     [({}, 1000, ""), ({"code": 4010}, 4010, ""), ({"code": 4011, "reason": "own words"}, 4011, "own words")],

@@ -19,7 +19,7 @@ def subscribed(case: Case, *more: tuple[str, str], **members: object) -> Connect
     return connection
 
 
-@pytest.mark.grip("4.2 subscribe")
+@pytest.mark.grip("control messages: subscribe")
 def test_published_text(case: Case) -> None:
     """Published text reaches every subscriber as one text frame each."""
     connections = [subscribed(case) for _ in range(3)]
@@ -29,7 +29,7 @@ def test_published_text(case: Case) -> None:
         assert frames.Frame(frames.TEXT, "tw\u20ac".encode()) == connection.read_frame()
 
 
-@pytest.mark.grip("3.1 ws-message")
+@pytest.mark.grip("items: ws-message")
 @pytest.mark.parametrize(
     ("members", "expected"),
     [
@@ -50,7 +50,7 @@ def test_published_types(case: Case, members: dict, expected: frames.Frame) -> N
     assert expected == connection.read_frame()
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 @pytest.mark.parametrize("size", [125, 126, 65_535, 65_536, 300_000])
 def test_published_sizes(case: Case, size: int) -> None:
     """A published message of any size arrives whole."""
@@ -59,7 +59,7 @@ def test_published_sizes(case: Case, size: int) -> None:
     assert frames.Frame(frames.TEXT, b"x" * size) == connection.read_message()
 
 
-@pytest.mark.grip("4.2 subscribe")
+@pytest.mark.grip("control messages: subscribe")
 def test_other_formats_and_channels_do_not_matter(case: Case) -> None:
     """A WebSocket takes the message format of its own channels."""
     connection = subscribed(case)
@@ -70,7 +70,7 @@ def test_other_formats_and_channels_do_not_matter(case: Case) -> None:
     assert "mine" == connection.read_text()
 
 
-@pytest.mark.grip("4.2 unsubscribe")
+@pytest.mark.grip("control messages: unsubscribe")
 def test_unsubscribe(case: Case) -> None:
     """After `unsubscribe` nothing of the channel arrives any more."""
     other = case.channel + "-other"
@@ -84,7 +84,7 @@ def test_unsubscribe(case: Case) -> None:
     assert "new" == connection.read_text()
 
 
-@pytest.mark.grip("4.2 subscribe")
+@pytest.mark.grip("control messages: subscribe")
 def test_subscribe_later(case: Case) -> None:
     """A connection may subscribe at any time; messages before that are not for it."""
     case.answer(opened(), events(control(type="subscribe", channel=case.channel), ("TEXT", "m:done")))
@@ -97,7 +97,7 @@ def test_subscribe_later(case: Case) -> None:
     assert "late" == connection.read_text()
 
 
-@pytest.mark.grip("4.2 subscribe")
+@pytest.mark.grip("control messages: subscribe")
 def test_subscribing_twice_delivers_once(case: Case) -> None:
     """A channel that is subscribed twice delivers once."""
     connection = subscribed(case, control(type="subscribe", channel=case.channel))
@@ -105,7 +105,7 @@ def test_subscribing_twice_delivers_once(case: Case) -> None:
     assert ("one", "two") == (connection.read_text(), connection.read_text())
 
 
-@pytest.mark.grip("4.2")
+@pytest.mark.grip("control messages")
 @pytest.mark.parametrize(
     "message",
     [
@@ -131,7 +131,7 @@ def test_bad_control_message_is_ignored(case: Case, message: str) -> None:
     assert "published" == connection.read_text()
 
 
-@pytest.mark.grip("4.2 set-meta; 5")
+@pytest.mark.grip("control messages: set-meta; filters")
 def test_meta_for_filters(case: Case) -> None:
     """set-meta sets what filters look at, and unsets it when no value is given."""
     connection = subscribed(case, control(type="set-meta", name="user", value="alice"), filters=["skip-self"])
@@ -146,7 +146,7 @@ def test_meta_for_filters(case: Case) -> None:
     assert "mine again" == connection.read_text()
 
 
-@pytest.mark.grip("5")
+@pytest.mark.grip("filters")
 @pytest.mark.parametrize(
     ("name", "meta", "expected"),
     [
@@ -164,7 +164,7 @@ def test_filters(case: Case, name: str, meta: dict[str, str], expected: str) -> 
     assert expected == connection.read_text()
 
 
-@pytest.mark.grip("4.2 subscribe")
+@pytest.mark.grip("control messages: subscribe")
 def test_channels_are_limited(case: Case) -> None:
     """A connection has at most 20 channels; what is beyond is ignored."""
     names = [f"{case.channel}-{number}" for number in range(25)]
@@ -177,7 +177,7 @@ def test_channels_are_limited(case: Case) -> None:
     assert [*map(str, range(20)), "end"] == received
 
 
-@pytest.mark.grip("4.2 keep-alive")
+@pytest.mark.grip("control messages: keep-alive")
 @pytest.mark.parametrize(
     ("members", "expected"),
     [
@@ -195,7 +195,7 @@ def test_keep_alive(case: Case, members: dict, expected: frames.Frame) -> None:
     assert expected == connection.read_frame()
 
 
-@pytest.mark.grip("4.2 keep-alive")
+@pytest.mark.grip("control messages: keep-alive")
 def test_keep_alive_ends(case: Case) -> None:
     """A keep-alive message without content turns keep-alives off."""
     connection = subscribed(case, control(type="keep-alive", content="beat", timeout=1))
@@ -207,7 +207,7 @@ def test_keep_alive_ends(case: Case) -> None:
     assert not connection.readable(1.5)
 
 
-@pytest.mark.grip("4.2 send-delayed")
+@pytest.mark.grip("control messages: send-delayed")
 def test_delayed_message(case: Case) -> None:
     """send-delayed sends once after its time."""
     started = time.monotonic()
@@ -216,7 +216,7 @@ def test_delayed_message(case: Case) -> None:
     assert time.monotonic() - started > 0.7
 
 
-@pytest.mark.grip("4.2 flush-delayed")
+@pytest.mark.grip("control messages: flush-delayed")
 def test_delayed_message_is_flushed(case: Case) -> None:
     """flush-delayed sends the pending message now; a new one flushes the one before."""
     connection = subscribed(case, control(type="send-delayed", content="one", timeout=50))
@@ -229,7 +229,7 @@ def test_delayed_message_is_flushed(case: Case) -> None:
     assert "two" == connection.read_text()
 
 
-@pytest.mark.grip("3.1 refresh; 4.3 refresh")
+@pytest.mark.grip("items: refresh; WebSocket-over-HTTP: refresh")
 def test_refresh(case: Case) -> None:
     """A published refresh makes an empty request, whose answer may carry events."""
     connection = subscribed(case)
@@ -239,7 +239,7 @@ def test_refresh(case: Case) -> None:
     assert b"" == case.taken().body
 
 
-@pytest.mark.grip("3.1 hint")
+@pytest.mark.grip("items: hint")
 def test_hint_does_nothing(case: Case) -> None:
     """A published hint does nothing to a WebSocket."""
     connection = subscribed(case)
@@ -248,7 +248,7 @@ def test_hint_does_nothing(case: Case) -> None:
     assert "x" == connection.read_text()
 
 
-@pytest.mark.grip("3.4")
+@pytest.mark.grip("order and duplicates")
 def test_order_and_duplicates(case: Case) -> None:
     """Ids order and thin out messages as they do contents."""
     connection = subscribed(case)
@@ -260,7 +260,7 @@ def test_order_and_duplicates(case: Case) -> None:
     assert ["1", "2", "3", "4"] == [connection.read_text() for _ in range(4)]
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 def test_burst(case: Case) -> None:
     """A burst of messages arrives whole and in order."""
     connection = subscribed(case)
@@ -269,7 +269,7 @@ def test_burst(case: Case) -> None:
     assert expected == [connection.read_text() for _ in expected]
 
 
-@pytest.mark.grip("4.1")
+@pytest.mark.grip("WebSockets")
 def test_publishes_arrive_while_a_request_is_in_flight(case: Case) -> None:
     """A slow backend does not hold back what is published."""
     connection = subscribed(case)
@@ -284,9 +284,9 @@ def test_publishes_arrive_while_a_request_is_in_flight(case: Case) -> None:
     assert "slow" == connection.read_text()
 
 
-@pytest.mark.grip("clients 5")
-def test_headline_example(case: Case) -> None:
-    """The article's app: open, accept, subscribe, take publishes, close without a code."""
+@pytest.mark.grip("client libraries")
+def test_small_app(case: Case) -> None:
+    """A small app as it is written with the libraries: accept, subscribe, take publishes, close without a code."""
     case.answer(opened(("TEXT", f'c:{{"channel": "{case.channel}", "type": "subscribe"}}')), events(("CLOSE", b"\0\0")))
     connection = case.socket()
     case.taken()
