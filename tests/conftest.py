@@ -31,6 +31,7 @@ PROGRAMS = {
             "chromium",
             "chromium-browser",
             "google-chrome",
+            "google-chrome-stable",
             "/Applications/Chromium.app/Contents/MacOS/Chromium",
             "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
         ),
@@ -79,6 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires_program(*names): programs without which the test fails, and says so")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("requires_program"):
         for name in marker.args:

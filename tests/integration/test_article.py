@@ -21,7 +21,7 @@ CURL = shutil.which("curl")
 LIMIT = "20"  # seconds after which curl gives up
 UPDATE = {"type": "text", "title": "Hello", "text": "hello world"}
 
-pytestmark = pytest.mark.skipif(CURL is None, reason="these tests need curl")
+pytestmark = pytest.mark.requires_program("curl")
 
 
 @dataclass(frozen=True, slots=True)

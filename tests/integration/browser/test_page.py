@@ -7,11 +7,11 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from tests.integration.browser.chromium import EXECUTABLE, Chromium, Page
+from tests.integration.browser.chromium import Chromium, Page
 from tests.integration.conftest import Headline, start_headline, start_proxy
 from tests.integration.processes import Processes, free_port
 
-pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="these tests need Chromium or Chrome")
+pytestmark = pytest.mark.requires_program("chromium")
 
 LIVE = ("Server-Sent Events", "WebSocket", "Long-poll")
 PLAIN = "Plain request"
