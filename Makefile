@@ -19,6 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make run         headline example and proxy together: http://$(LISTEN)/, Ctrl-C stops both"
 	@echo "make test        every test (make test PYTEST='tests/unit -x' for some)"
+	@echo "make conformance the protocol's cases against Pushpin"
 	@echo "make lint        ruff: rules and format"
 	@echo "make types       mypy"
 	@echo "make image-test  build both container images and use them (needs root, buildah, podman, runc)"
@@ -32,6 +33,13 @@ run: $(INSTALLED)
 .PHONY: test
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST)
+
+# The protocol's cases against another proxy; it must be installed.
+PROXY ?= pushpin
+
+.PHONY: conformance
+conformance: $(INSTALLED)
+	$(BIN)/python -m pytest tests/conformance --proxy $(PROXY)
 
 .PHONY: lint
 lint: $(INSTALLED)
