@@ -6,8 +6,34 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Modules without a unit test of their own, and why. An entry that has become untrue fails below.
-WITHOUT_UNIT_TEST: dict[str, str] = {}
+# Reasons for modules without a unit test of their own.
+DECLARATIONS = "declares values and nothing that happens; tested with what uses them"
+SOCKETS = "works on real connections: tests/integration and tests/conformance"
+THIN = "hands its arguments on: the commands are tested with their subjects, and by tests/integration"
+
+# Module -> reason. An entry that has become untrue fails below.
+WITHOUT_UNIT_TEST = {
+    "__main__.py": THIN,
+    "backend/__init__.py": SOCKETS,
+    "backend/connection.py": SOCKETS,
+    "backend/messages.py": DECLARATIONS,
+    "backend/upload.py": SOCKETS,
+    "errors.py": DECLARATIONS,
+    "grip/commands.py": DECLARATIONS,
+    "links.py": SOCKETS,
+    "proxy.py": SOCKETS,
+    "server.py": SOCKETS,
+    "transports/__init__.py": DECLARATIONS,
+    "transports/client.py": SOCKETS,
+    "transports/holds.py": SOCKETS,
+    "transports/linked.py": SOCKETS,
+    "transports/over_http.py": SOCKETS,
+    "transports/passthrough.py": SOCKETS,
+    "transports/response.py": SOCKETS,
+    "transports/stream.py": SOCKETS,
+    "transports/takeover.py": SOCKETS,
+    "transports/websocket.py": SOCKETS,
+}
 
 
 def modules() -> list[str]:
