@@ -15,6 +15,7 @@ from gripproxy.auth import Publishers
 from gripproxy.config import Config
 from gripproxy.grip.tokens import Key
 from gripproxy.routes import Route, Routes
+from gripproxy.zeromq import require_pyzmq
 
 # Settings of a route that have a line of their own, or that nobody should see.
 _OWN_LINE = frozenset(
@@ -33,6 +34,8 @@ def check(path: Path | None, environment: Mapping[str, str] = {}, overrides: Map
     routes = Routes(loaded, b"random")
     Publishers(loaded)
     check_certificates(loaded)
+    if loaded.zeromq.is_used:
+        require_pyzmq(loaded)
     return [*describe(loaded, routes), *(f"warning: {text}" for text in config.warnings(loaded))]
 
 
@@ -41,11 +44,20 @@ def describe(configuration: Config, routes: Routes) -> list[str]:
     server = configuration.server
     lines = [f"clients on {', '.join(server.listen)}{' with TLS' if server.certificate else ''}"]
     lines.append(f"control on {configuration.control.listen}")
+    lines += _zeromq(configuration.zeromq)
     for name, realm in sorted(configuration.realms.items()):
         lines.append(f"realm {name}: {_publishers(name, realm)}")
     for route, setting in zip(routes, configuration.routes, strict=True):
         lines += [f"route {route.id}", *(f"  {name:<16} {text}" for name, text in _route(route, setting))]
     return lines
+
+
+def _zeromq(inputs: config.Zeromq) -> Iterator[str]:
+    addresses = {"pull": inputs.pull, "sub": ", ".join(inputs.sub), "command": inputs.command}
+    for name, address in addresses.items():
+        if address:
+            verb = "from" if name == "sub" and inputs.sub_connect else "on"
+            yield f"zeromq {name} {verb} {address} for realm {inputs.realm}"
 
 
 def check_certificates(configuration: Config) -> None:

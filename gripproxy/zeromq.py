@@ -9,8 +9,10 @@ A publisher gets no answer, so a message that is wrong is logged, counted and dr
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gripproxy.bus import Bus
@@ -59,6 +61,8 @@ class Zeromq:
         self._hub = hub
         self._message_max = config.control.max_body
         self._intake = Intake(config, bus, metrics, clock)
+        # Path of each Unix socket that was bound -> its inode.
+        self._paths: dict[str, int] = {}
         self._context: zmq.asyncio.Context | None = None
         self._pull: zmq.asyncio.Socket | None = None
         self._sub: zmq.asyncio.Socket | None = None
@@ -105,6 +109,12 @@ class Zeromq:
         """Close the sockets at once; what was not received yet is gone."""
         if self._context is not None:
             self._context.destroy(linger=0)
+        for path, inode in self._paths.items():
+            # ZeroMQ leaves it there. It may be another process's by now, which replaced it.
+            with suppress(OSError):
+                if os.stat(path).st_ino == inode:
+                    os.unlink(path)
+        self._paths.clear()
         self._context = self._pull = self._sub = self._command = None
 
     def on_channel(self, realm: str, channel: str, has_subscribers: bool) -> None:
@@ -131,11 +141,14 @@ class Zeromq:
         for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 60), (zmq.TCP_KEEPALIVE_INTVL, 15)):
             socket.setsockopt(option, value)
         for endpoint in endpoints:
-            socket.setsockopt(zmq.IPV6, ":" in parse_endpoint(endpoint).host)
+            address = parse_endpoint(endpoint)
+            socket.setsockopt(zmq.IPV6, ":" in address.host)
             try:
                 (socket.connect if is_connecting else socket.bind)(endpoint)
             except zmq.ZMQError as error:
                 raise OSError(error.errno, f"{endpoint}: {error.strerror}") from None
+            if address.path and not is_connecting:
+                self._paths[address.path] = os.stat(address.path).st_ino
         return socket
 
     async def _receive(self, name: str, socket: "zmq.asyncio.Socket", read: Callable[[list[bytes]], Item]) -> None:

@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "__main__": 7,  # the command line
     "server": 6,  # the house
+    "check": 6,  # and what it would come to
     "proxy": 5,  # doors ...
     "control": 5,
-    "publish": 5,  # ... and the commands: each is a client of what lies below
-    "check": 5,
+    "publish": 5,  # ... and commands: each is a client of what lies below
     "import_routes": 5,
     "zeromq": 5,  # a door without HTTP
     "logs": 5,

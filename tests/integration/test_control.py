@@ -9,11 +9,9 @@ import random
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -25,12 +23,11 @@ from pubcontrol import Item, PubControlClient
 
 from tests.integration.conftest import ROOT, Proxy
 from tests.integration.processes import Processes, free_port
+from tests.integration.streams import LIMIT, Stream, holding_backend
 
 KEY = b"the secret of the realm, 32 bytes"
 OTHER_KEY = b"the secret of the other realm, so"
 KEY_TEXT = "base64:" + base64.b64encode(KEY).decode()
-
-LIMIT = 10.0  # seconds that a test waits for an answer
 
 CONFIG = f"""
 [control]
@@ -52,32 +49,10 @@ backends = ["http://127.0.0.1:1"]
 """
 
 
-class Holder(BaseHTTPRequestHandler):
-    """A backend that holds every request as a stream on the channel that its path names last."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Grip-Hold", "stream")
-        self.send_header("Grip-Channel", self.path.rpartition("/")[2])
-        self.send_header("Content-Length", "6")
-        self.end_headers()
-        self.wfile.write(b"ready\n")
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture(scope="module")
 def backend() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Holder)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with holding_backend() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -94,23 +69,6 @@ def proxy(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
             "proxy", *command, *addresses, environment={"PYTHONPATH": str(ROOT)}, ports=[listen, control]
         )
         yield Proxy(f"http://127.0.0.1:{listen}", f"http://127.0.0.1:{control}", process)
-
-
-class Stream:
-    """A client that is held as a stream, and what it got since."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.connection = http.client.HTTPConnection(parts.netloc, timeout=LIMIT)
-        self.connection.request("GET", parts.path)
-        self.response = self.connection.getresponse()
-        assert b"ready\n" == self.response.readline()
-
-    def line(self) -> bytes:
-        return self.response.readline()
-
-    def close(self) -> None:
-        self.connection.close()
 
 
 @pytest.fixture

@@ -27,6 +27,20 @@ def test_a_backend_alone_is_described() -> None:
     ] == check(None, {}, {"backend": "http://127.0.0.1:8000"})
 
 
+def test_inputs_are_described() -> None:
+    variables = {
+        "GRIPPROXY__ZEROMQ__PULL": "tcp://*:5560",
+        "GRIPPROXY__ZEROMQ__SUB": "tcp://a:1,ipc:///b",
+        "GRIPPROXY__ZEROMQ__SUB_CONNECT": "true",
+    }
+    lines = check(None, variables, {"backend": "http://127.0.0.1:8000"})
+
+    assert ["zeromq pull on tcp://*:5560", "zeromq sub from tcp://a:1, ipc:///b"] == [
+        line.removesuffix(" for realm default") for line in lines if line.startswith("zeromq ")
+    ]
+    assert lines[-1].startswith("warning: zeromq.pull: tcp://*:5560 takes items from whoever can reach it")
+
+
 def test_everything_that_differs_is_described_without_secrets(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(
