@@ -149,11 +149,16 @@ class Proxy:
         A small body in chunks is gathered, since WSGI backends see none without Content-Length. None: refused.
         """
         content = request.content
-        if content.is_eof():
-            return content.read_nowait()
         limit = route.max_request_body
-        declared = request.headers.get("Content-Length")
-        length = int(declared) if declared is not None else None
+        length: int | None
+        if content.is_eof():
+            body = content.read_nowait()
+            length = len(body)
+            if not limit or length <= limit:
+                return body
+        else:
+            declared = request.headers.get("Content-Length")
+            length = int(declared) if declared is not None else None
         if limit and length is not None and length > limit:
             client.is_kept = False
             self._refuse(client, 413, f"The request's body has {length} bytes; at most {limit} are taken.\n")
