@@ -1,7 +1,6 @@
 """The house: builds every object, listens, and ends it all in good order."""
 
 import asyncio
-import gc
 import logging
 import os
 import secrets
@@ -18,6 +17,7 @@ from gripproxy import __version__
 from gripproxy.auth import Publishers
 from gripproxy.backend import Backend
 from gripproxy.bus.local import LocalBus
+from gripproxy.collector import Collector
 from gripproxy.config import Config, parse_address, warnings
 from gripproxy.control import KEEP_ALIVE_GRACE, Control, request_log
 from gripproxy.delivery import Delivery
@@ -149,9 +149,8 @@ class Server:
             config.control.listen,
             type(loop).__module__.partition(".")[0],
         )
-        # What was made up to here lives as long as the process; the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
+        collector = Collector(loop, lambda: connections.requests_count + publishers.requests_count)
+        collector.start()
         try:
             await stop.wait()
         finally:
@@ -169,6 +168,7 @@ class Server:
             delivery.close()
             wheel.close()
             await backend.close()
+            collector.stop()
 
     async def _listen(self, address: str, factory: Any, tls: ssl.SSLContext | None = None) -> None:
         loop = asyncio.get_running_loop()

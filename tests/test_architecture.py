@@ -35,6 +35,7 @@ FLOORS = {
     "auth": 2,
     "hub": 2,
     "metrics": 2,
+    "collector": 2,
     "grip": 1,  # the protocol
     "config": 0,  # ground
 }
