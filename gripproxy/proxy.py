@@ -41,6 +41,7 @@ from gripproxy.metrics import Metrics
 from gripproxy.routes import Route, Routes
 from gripproxy.transports import Done, Follow, Outcome, Replay
 from gripproxy.transports.client import Client, client_of
+from gripproxy.transports.handshake import encode_accept, offers_deflate, refusal
 from gripproxy.transports.holds import Holds
 from gripproxy.transports.linked import LinkedStream
 from gripproxy.transports.over_http import OverHttp
@@ -48,7 +49,7 @@ from gripproxy.transports.passthrough import Passthrough
 from gripproxy.transports.response import ResponseHold
 from gripproxy.transports.stream import StreamHold
 from gripproxy.transports.takeover import CLOSED, Connections, Held
-from gripproxy.transports.websocket import WebSocketHold, encode_accept, handshake_fault, offers_deflate
+from gripproxy.transports.websocket import WebSocketHold
 
 log = logging.getLogger("gripproxy.proxy")
 access = logging.getLogger("gripproxy.access")
@@ -404,11 +405,11 @@ class Proxy:
         self, request: web.BaseRequest, client: Client, route: Route, asked: Request
     ) -> web.StreamResponse:
         """Ask the backend whether it accepts a WebSocket, and hold it if so."""
-        fault = handshake_fault(request.method, request.raw_headers)
-        if fault is not None:
-            log.info("%s: refused a WebSocket: %s", client.peer, fault)
+        refused = refusal(request.method, request.version, request.raw_headers, has_body=request.body_exists)
+        if refused is not None:
+            log.info("%s: refused a WebSocket: %s", client.peer, refused.body.decode().strip())
             client.is_kept = False
-            self._refuse(client, 400, f"Not a valid WebSocket request: {fault}.\n")
+            client.respond(refused.status, refused.reason, refused.fields, refused.body)
             return CLOSED
         is_deflated = offers_deflate(request.raw_headers)
         if route.websocket == "passthrough":

@@ -1,26 +1,23 @@
-"""Frames from a client, joined to messages: by wsproto, with limits, and only while there is something to read.
+"""Frames from a peer, joined to messages: by wsproto, with limits, and only while there is something to read.
 
 Most WebSocket clients of a push proxy seldom send anything, so an idle connection keeps no parser: it is made for the
-bytes that come and dropped when they end with a whole message.
+bytes that come and dropped when they end with a whole message (`Frames.is_between`).
 """
 
 import zlib
+from collections.abc import Iterator
 
-from wsproto.connection import Connection, ConnectionType
+from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
 from wsproto.utilities import LocalProtocolError
 
 from gripproxy.grip.events import Event, encode_close
 
-# What is answered to an offer of permessage-deflate: without context takeover a frame is compressed once for all
-# clients, and neither side keeps a window between messages (RFC 7692 7.1.1).
-DEFLATE_ANSWER = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-
 
 class FrameError(Exception):
-    """The client broke the protocol or a limit; ``code`` is the close code to answer with."""
+    """The peer broke the protocol or a limit; ``code`` is the close code to answer with."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -50,11 +47,19 @@ class BoundedDeflate(PerMessageDeflate):
             return CloseReason.MESSAGE_TOO_BIG
         return inflated
 
+    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
+        """End a frame; a control frame in the middle of a message ends nothing, which wsproto 1.3 forgets."""
+        if not self._inbound_is_compressible:
+            if self._decompressor is None:
+                self._inbound_compressed = None
+            return None
+        return super().frame_inbound_complete(proto, fin)
+
 
 class Frames:
     """The parser of one peer's frames: a client's, or with ``is_backend`` a backend's."""
 
-    __slots__ = ("_is_text", "_limit", "_parser", "_parts", "_size")
+    __slots__ = ("_ahead", "_head", "_is_text", "_limit", "_parser", "_parts", "_size")
 
     def __init__(self, limit: int, *, is_deflated: bool = False, is_backend: bool = False) -> None:
         """``limit`` is the size of the largest message, in bytes (after inflation)."""
@@ -64,22 +69,42 @@ class Frames:
         self._parts: list[bytes] = []
         self._size = 0
         self._is_text = False
+        # Where the current frame ends: bytes of it that are still to come, and its head while that is not whole
+        self._ahead = 0
+        self._head = b""
 
     @property
     def is_between(self) -> bool:
-        """Whether no message is half received."""
-        return not self._parts and not self._size
+        """Whether nothing is half received, so that the next bytes can go to a fresh parser."""
+        return not self._parts and not self._ahead and not self._head
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Return the messages and control frames that ``data`` completes.
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Yield the messages and control frames that ``data`` completes; read it to its end.
 
-        Raises: FrameError; what stood before the fault is lost with the connection.
+        Raises: FrameError, behind what stood before the fault.
         """
+        self._follow(data)
         try:
             self._parser.receive_data(data)
-            return [event for one in self._parser.events() if (event := self._take(one)) is not None]
+            for one in self._parser.events():
+                event = self._take(one)
+                if event is not None:
+                    yield event
         except LocalProtocolError as error:
             raise FrameError(CloseReason.PROTOCOL_ERROR, str(error)) from error
+
+    def _follow(self, data: bytes) -> None:
+        """Keep track of where frames end, which the parser does not tell."""
+        data = self._head + data
+        at = self._ahead
+        size = len(data)
+        while at < size:
+            head = _head_size(data, at)
+            if head is None or at + head > size:
+                self._ahead, self._head = 0, data[at:]
+                return
+            at += head + _payload_size(data, at)
+        self._ahead, self._head = at - size, b""
 
     def _take(self, event: object) -> Event | None:
         if isinstance(event, TextMessage | BytesMessage):
@@ -89,9 +114,9 @@ class Frames:
         if isinstance(event, Pong):
             return Event("PONG", bytes(event.payload))
         assert isinstance(event, CloseConnection)
-        if self._parser.state.name != "REMOTE_CLOSING":
+        if self._parser.state is not ConnectionState.REMOTE_CLOSING:
             # wsproto's way to say that what it read is no WebSocket.
-            raise FrameError(event.code, str(event.reason or "")[:100])
+            raise FrameError(int(event.code), str(event.reason or "")[:100])
         code = None if event.code == CloseReason.NO_STATUS_RCVD else int(event.code)
         return Event("CLOSE", encode_close(code, event.reason or ""))
 
@@ -114,22 +139,16 @@ class Frames:
         return Event("TEXT" if self._is_text else "BINARY", content)
 
 
-def ends_whole(data: bytes) -> bool:
-    """Whether ``data`` is a row of whole frames, the last one final: nothing is left for a parser to remember."""
-    start, end = 0, len(data)
-    is_final = True
-    while start < end:
-        if start + 2 > end:
-            return False
-        first, size = data[start], data[start + 1] & 0x7F
-        head = 6
-        if size == 126:
-            size = int.from_bytes(data[start + 2 : start + 4], "big")
-            head = 8
-        elif size == 127:
-            size = int.from_bytes(data[start + 2 : start + 10], "big")
-            head = 14
-        if first & 0x0F < Opcode.CLOSE:
-            is_final = bool(first & 0x80)
-        start += head + size
-    return start == end and is_final
+def _head_size(data: bytes, at: int) -> int | None:
+    """Return the size of the frame head at an offset (RFC 6455 5.2), None when it is cut off before that shows."""
+    if at + 2 > len(data):
+        return None
+    second = data[at + 1]
+    return 2 + {126: 2, 127: 8}.get(second & 0x7F, 0) + (4 if second & 0x80 else 0)
+
+
+def _payload_size(data: bytes, at: int) -> int:
+    short = data[at + 1] & 0x7F
+    if short < 126:
+        return short
+    return int.from_bytes(data[at + 2 : at + (4 if short == 126 else 10)], "big")

@@ -98,11 +98,10 @@ class Holds:
             Idle(self.server, connection, self.wheel, self.keepalive_timeout)
 
     def cut(self, held: Hold, kind: str) -> None:
-        """Log and count a client that was cut because it holds too many unsent bytes."""
+        """Log that a client is cut because it holds too many unsent bytes; the hold's end is what is counted."""
         connection = held.connection
         peer = connection.get_extra_info("peername") if connection is not None else None
         size = connection.get_write_buffer_size() if connection is not None else 0
-        self.metrics.disconnects["slow"] += 1
         log.warning(
             "cut a slow client: %s %s, channels %s, route %s, %d bytes unsent (limits.unsent is %d)",
             kind,

@@ -82,17 +82,16 @@ class OverHttp:
         self.session.refresh()
         self._proceed()
 
-    def on_due(self) -> float | None:
-        """Go on where the session wanted to wait; its next time is set by what follows."""
+    def on_due(self) -> None:
+        """Go on where the session wanted to wait."""
         self._proceed()
-        return self.session.deadline
 
     def _proceed(self) -> None:
         if self._task is not None:
             return
         loop = asyncio.get_running_loop()
         hold = self.hold
-        if hold is not None and hold.unsent > UNSENT_MAX:
+        if hold is not None and not hold.has_closed and hold.unsent > UNSENT_MAX:
             hold.wake_at(loop.time() + UNSENT_WAIT)
             return
         request = self.session.next_request(loop.time())
@@ -106,10 +105,10 @@ class OverHttp:
         if hold is not None:
             hold.holds.talking += 1
         try:
-            was_full = self.session.is_full
             commands = await self.ask(request)
             self.obey(commands)
-            if was_full and not self.session.is_full and self.hold is not None:
+            # It may have become full, and the client been stopped, while the request was under way.
+            if self.hold is not None and not self.session.is_full:
                 self.hold.resume()
         except asyncio.CancelledError:
             raise

@@ -159,15 +159,15 @@ class Passthrough:
     def refresh(self) -> None:
         """Do nothing: a backend with a WebSocket says what it has to say by itself."""
 
-    def on_due(self) -> float | None:
+    def on_due(self) -> None:
         """Read the backend again once the client has taken enough."""
-        hold = self.hold
-        if hold is None or self._transport is None:
-            return None
+        hold, transport = self.hold, self._transport
+        if hold is None or transport is None or transport.is_closing():
+            return
         if hold.unsent > UNSENT_MAX // 4:
-            return hold.holds.wheel.now() + UNSENT_WAIT
-        self._transport.resume_reading()
-        return None
+            hold.wake_at(hold.holds.wheel.now() + UNSENT_WAIT)
+        elif not transport.is_reading():
+            transport.resume_reading()
 
     def _write(self, event: TextMessage | BytesMessage | Ping | Pong | CloseConnection) -> None:
         transport = self._transport

@@ -5,28 +5,25 @@ Who is on the other side is the business of a **leg**: `over_http.OverHttp` (req
 `obey`, `close` and `cut` here; published messages come from the hub straight to the transport.
 
 Invariant: once a Close frame is out nothing else is written, and the connection is over within CLOSE_LINGER seconds.
+An idle client costs neither task, timer nor parser.
 """
 
 import asyncio
-import base64
-import hashlib
 import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from gripproxy.backend import ACCEPT_GUID
 from gripproxy.errors import FilterError
 from gripproxy.grip import events as ev
 from gripproxy.grip import wire
 from gripproxy.grip.events import Event
-from gripproxy.grip.fields import Fields
 from gripproxy.grip.instruct import FILTERS_MAX, Channel
 from gripproxy.grip.item import Item, WsMessage
 from gripproxy.grip.reception import Reception
 from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
 from gripproxy.transports import Done
-from gripproxy.transports.frames import DEFLATE_ANSWER, FrameError, Frames, ends_whole
+from gripproxy.transports.frames import FrameError, Frames
 from gripproxy.transports.holds import Hold, Holds
 from gripproxy.transports.wheel import TICK
 
@@ -49,8 +46,8 @@ class Leg(Protocol):
     def is_full(self) -> bool:
         """Whether the client should not be read for now."""
 
-    def on_due(self) -> float | None:
-        """Do what is due; return the time (of the loop) at which to be called again, or None."""
+    def on_due(self) -> None:
+        """Do what is due, and say by `WebSocketHold.wake_at` when to be called again."""
 
 
 class Timers:
@@ -81,6 +78,7 @@ class WebSocketHold(Hold):
 
     __slots__ = (
         "_close_code",
+        "_ended_by",
         "_frames",
         "_meta",
         "_reception",
@@ -90,6 +88,7 @@ class WebSocketHold(Hold):
         "holds",
         "is_client_closing",
         "is_detached",
+        "is_failed",
         "leg",
         "written_at",
     )
@@ -105,8 +104,11 @@ class WebSocketHold(Hold):
         self.has_closed = False  # our Close frame is out
         self.is_client_closing = False  # the client's Close frame is in
         self.is_detached = False
+        self.is_failed = False  # the client broke the protocol: what it still sends means nothing
         self.written_at = holds.hub.tick
         self._close_code: int | None = None
+        # The word of the metric of ended holds; the first cause counts
+        self._ended_by = ""
         self._meta: dict[str, str] | None = None
         # Names, with the route's prefix
         self.channels = ()
@@ -117,33 +119,44 @@ class WebSocketHold(Hold):
         connection.set_write_buffer_limits(high=holds.limits.unsent)
         holds.open[self] = None
         for channel in route.subscribe:
-            self.subscribe(channel)
+            self.subscribe(channel)  # as it is: the route's prefix is for the backend's names
 
     # From the client
 
     def data_received(self, data: bytes) -> None:
         """Read frames; whole messages go to the leg."""
+        if self.is_failed:
+            return
         frames = self._frames
-        is_fresh = frames is None
         if frames is None:
             frames = self._frames = Frames(
                 self.holds.limits.websocket_message, is_deflated=self.framing == wire.DEFLATED
             )
         try:
-            events = frames.feed(data)
+            for event in frames.feed(data):
+                self._receive(event)
         except FrameError as error:
-            log.info("%s: closed a client with %d: %s", self.route.id, error.code, error.reason)
-            self.holds.metrics.disconnects["protocol"] += 1
-            self._frames = None
-            self._lose_leg()
-            self.close(error.code, error.reason)
+            self._fail(error)
             return
-        if is_fresh and frames.is_between and ends_whole(data):
+        if frames.is_between:
             self._frames = None
-        for event in events:
-            self._receive(event)
-        if self.leg.is_full and self.connection is not None:
-            self.connection.pause_reading()
+        connection = self.connection
+        if self.leg.is_full and connection is not None and not connection.is_closing():
+            connection.pause_reading()
+
+    def _fail(self, error: FrameError) -> None:
+        """Fail the connection (RFC 6455 7.1.7): the client is told why, and not listened to any more."""
+        log.info("%s: closed a client with %d: %s", self.route.id, error.code, error.reason)
+        self._end_by("protocol")
+        self._lose_leg()
+        self.close(error.code, error.reason)
+        self.is_failed = True
+        self._frames = None
+        connection = self.connection
+        # Closing at once would make the kernel answer what the client still sends with a reset, which can overtake
+        # the Close frame.
+        if connection is not None and not connection.is_closing() and connection.can_write_eof():
+            connection.write_eof()
 
     def _receive(self, event: Event) -> None:
         if event.type == "CLOSE":
@@ -171,7 +184,7 @@ class WebSocketHold(Hold):
         elif self.is_detached:
             self.close(code, reason)
         else:
-            self._at("close_at", CLOSE_LINGER)
+            self._linger()
             self.leg.receive(event)
 
     def on_lost(self) -> None:
@@ -180,15 +193,20 @@ class WebSocketHold(Hold):
             self._leave()
             if not (self.has_closed and self.is_client_closing):
                 self._lose_leg()
-            self.holds.on_end(self, Done("left" if not self.has_closed else "closed"))
+            self._end_by("closed" if self.has_closed or self.is_client_closing else "left")
+            self.holds.on_end(self, Done(self._ended_by))
 
     def on_overflow(self) -> None:
         """Cut a client that does not read, with a Close frame behind what it has not read yet."""
         if self.transport is GONE:
             return
         self.holds.cut(self, "websocket")
+        self._end_by("slow")
         self._lose_leg()
         self.close(1013, "too slow")
+
+    def _end_by(self, reason: str) -> None:
+        self._ended_by = self._ended_by or reason
 
     def _lose_leg(self) -> None:
         if not self.is_detached:
@@ -221,7 +239,8 @@ class WebSocketHold(Hold):
             self.send(message.type, content)
 
     def _publish_close(self, channel: str, item: Item, message: WsMessage) -> None:
-        self.leg.receive(Event("CLOSE"))
+        if not self.is_detached:
+            self.leg.receive(Event("CLOSE"))
         self.close(message.code if message.code is not None else 1000, message.reason)
 
     def _publish_refresh(self, channel: str, item: Item, message: WsMessage) -> None:
@@ -256,7 +275,8 @@ class WebSocketHold(Hold):
         if self.is_client_closing:
             self._close_transport()
         else:
-            self._at("close_at", CLOSE_LINGER)
+            self._linger()
+            self.resume()  # for the client's Close
 
     def cut(self, reason: str) -> None:
         """Cut the connection without a Close frame; a client that is waiting for ours gets it all the same."""
@@ -264,18 +284,27 @@ class WebSocketHold(Hold):
             self.close(self._close_code)
             return
         log.info("%s: disconnected a client: %s", self.route.id, reason)
+        self._end_by("backend")
         if self.connection is not None:
             self.connection.abort()
 
+    def fail(self, reason: str) -> None:
+        """Close with 1011: the backend failed."""
+        log.info("%s: closed a client with 1011: %s", self.route.id, reason)
+        self._end_by("backend")
+        self.close(1011, reason)
+
     def end(self, reason: str) -> None:
         """Close: the proxy is going away (RFC 6455 7.4.1)."""
+        self._end_by(reason)
         self._lose_leg()
         self.close(1001, reason)
 
     def resume(self) -> None:
-        """Read the client again."""
-        if self.connection is not None and not self.connection.is_closing():
-            self.connection.resume_reading()
+        """Read the client again, if it is not read."""
+        connection = self.connection
+        if connection is not None and not connection.is_closing() and not connection.is_reading():
+            connection.resume_reading()
 
     def wake_at(self, at: float | None) -> None:
         """Have the leg's `on_due` called at a time of the loop; None: not at all."""
@@ -298,14 +327,14 @@ class WebSocketHold(Hold):
 
     # Control messages
 
-    def subscribe(self, channel: str, filters: tuple[str, ...] = ()) -> None:
-        """Subscribe to a channel."""
-        name = self.route.prefix + channel
+    def subscribe(self, name: str, filters: tuple[str, ...] = ()) -> None:
+        """Subscribe to a channel; ``name`` has the route's prefix, if it is to have it."""
         if self.transport is GONE:
             return
         if len(filters) > FILTERS_MAX:
+            log.info("%s: channel %r: more than %d filters", self.route.id, name, FILTERS_MAX)
             self._lose_leg()
-            self.close(1011, f"too many filters for channel {channel[:60]!r}")
+            self.fail(f"too many filters for channel {name[:60]!r}")
             return
         if name in self.channels:
             self._filter(name, filters)
@@ -315,7 +344,9 @@ class WebSocketHold(Hold):
             return
         self.channels += (name,)
         self._filter(name, filters)
-        self.holds.hub.subscribe(self, self.route.realm, name, self._road(name))
+        group = self.holds.hub.subscribe(self, self.route.realm, name, self._road(name))
+        # The one text that all subscribers of a channel can share
+        self.channels = (*self.channels[:-1], group.key[2])
 
     def _filter(self, name: str, filters: tuple[str, ...]) -> None:
         """Set a subscription's filters; the first makes every subscription of this client known to them."""
@@ -335,11 +366,11 @@ class WebSocketHold(Hold):
         return EACH if self._reception is not None and self._reception.filters(name) else self.framing
 
     def _subscribe(self, message: ev.Subscribe) -> None:
-        self.subscribe(message.channel, message.filters)
+        self.subscribe(self.route.prefix + message.channel, message.filters)
 
     def _unsubscribe(self, message: ev.Unsubscribe) -> None:
         name = self.route.prefix + message.channel
-        if name in self.channels and message.channel not in self.route.subscribe:
+        if name in self.channels and name not in self.route.subscribe:
             self.holds.hub.unsubscribe(self, self.route.realm, name, self._road(name))
             self.channels = tuple(one for one in self.channels if one != name)
             if self._reception is not None:
@@ -396,7 +427,8 @@ class WebSocketHold(Hold):
             self._end_waiting()
             return
         if timers.leg_at and timers.leg_at <= now:
-            timers.leg_at = self.leg.on_due() or 0.0
+            timers.leg_at = 0.0
+            self.leg.on_due()
         if timers.delayed_at and timers.delayed_at <= now:
             self._flush_delayed(ev.FlushDelayed())
         if timers.keep_alive_at and timers.keep_alive_at <= now:
@@ -430,8 +462,9 @@ class WebSocketHold(Hold):
             self._lose_leg()
             self.close(self._close_code)
 
-    def _at(self, name: str, seconds: float) -> None:
-        setattr(self._need_timers(), name, self._now() + seconds)
+    def _linger(self) -> None:
+        """Wait for the closing handshake's next step, but not for ever."""
+        self._need_timers().close_at = self._now() + CLOSE_LINGER
         self._arm()
 
     def _need_timers(self) -> Timers:
@@ -458,7 +491,7 @@ class WebSocketHold(Hold):
             self.written_at = self.holds.hub.tick
 
     def _close_transport(self) -> None:
-        self._at("close_at", CLOSE_LINGER)
+        self._linger()
         if self.connection is not None:
             self.connection.close()
 
@@ -495,45 +528,3 @@ _CONTROLS: dict[type, Callable[[WebSocketHold, "ev.Control"], None]] = {
     ev.SendDelayed: WebSocketHold._send_delayed,  # type: ignore[dict-item]
     ev.FlushDelayed: WebSocketHold._flush_delayed,  # type: ignore[dict-item]
 }
-
-
-def handshake_fault(method: str, fields: Fields) -> str | None:
-    """Return what is wrong with a client's opening handshake (RFC 6455 4.2.1), None when it is right."""
-    given = {name.lower(): value for name, value in fields}
-    if method != "GET":
-        return f"method {method}, not GET"
-    if given.get(b"sec-websocket-version") != b"13":
-        return "Sec-WebSocket-Version is not 13"
-    try:
-        if len(base64.b64decode(given.get(b"sec-websocket-key", b""), validate=True)) == 16:
-            return None
-    except ValueError:
-        pass
-    return "Sec-WebSocket-Key is not 16 bytes in base64"
-
-
-def offers_deflate(fields: Fields) -> bool:
-    """Whether the client offers permessage-deflate in a form that the proxy's answer fits."""
-    for name, value in fields:
-        if name.lower() == b"sec-websocket-extensions":
-            for offer in value.split(b","):
-                parts = [part.strip().lower() for part in offer.split(b";")]
-                # server_max_window_bits below 15 would have to be honoured, and shared frames have one window for all.
-                if parts[0] == b"permessage-deflate" and not any(
-                    part.startswith(b"server_max_window_bits") and not part.endswith(b"15") for part in parts[1:]
-                ):
-                    return True
-    return False
-
-
-def encode_accept(key: bytes, fields: Fields, *, is_deflated: bool) -> bytes:
-    """Return the head of the 101 response."""
-    digest = base64.b64encode(hashlib.sha1(key + ACCEPT_GUID, usedforsecurity=False).digest())
-    own = [
-        (b"Upgrade", b"websocket"),
-        (b"Connection", b"Upgrade"),
-        (b"Sec-WebSocket-Accept", digest),
-    ]
-    if is_deflated:
-        own.append((b"Sec-WebSocket-Extensions", DEFLATE_ANSWER))
-    return wire.encode_status_line(101) + wire.encode_fields((*own, *fields)) + b"\r\n"
