@@ -32,6 +32,7 @@ class Collector:
         self._loop = loop
         self._activity = activity
         self._seen = activity()
+        self._at_full = self._seen
         self._idle = 0
         self._since_full = 0
         self._handle: asyncio.TimerHandle | None = None
@@ -50,12 +51,12 @@ class Collector:
         self._idle = self._idle + 1 if activity == self._seen else 0
         self._seen = activity
         self._since_full += 1
-        if self._idle == IDLE_ROUNDS and self._since_full >= FULL_EVERY:
+        if self._idle >= IDLE_ROUNDS and self._since_full >= FULL_EVERY and activity != self._at_full:
             self._since_full = 0
+            self._at_full = activity
             gc.unfreeze()
-        if self._idle <= IDLE_ROUNDS:
-            gc.collect()
-            gc.freeze()
+        gc.collect()
+        gc.freeze()
         self._handle = self._loop.call_later(ROUND, self.round)
 
     def stop(self) -> None:
