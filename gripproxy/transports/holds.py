@@ -1,5 +1,6 @@
 """What all holds of a process share: the hub, the timers, the limits, and who is told when one ends."""
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -53,6 +54,10 @@ class Hold(Held):
         """Ask the backend whether something was missed."""
 
 
+# Requests at one time that tell a backend of clients that have left.
+PARTING_MAX = 64
+
+
 @dataclass(slots=True)
 class Holds:
     """The surroundings of every hold.
@@ -72,6 +77,8 @@ class Holds:
     open: dict[Hold, None] = field(default_factory=dict)
     # Conversations with backends that go on without a client waiting: events, gone links
     talking: int = 0
+    # Places for telling backends of clients that have left
+    parting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARTING_MAX))
     _keep_alives: dict[KeepAlive, KeepAlive] = field(default_factory=dict)
 
     def share(self, keep_alive: KeepAlive | None) -> KeepAlive | None:

@@ -14,7 +14,7 @@ from gripproxy.grip.commands import Accept, BadControl, Close, Command, Control,
 from gripproxy.grip.commands import Request as SessionRequest
 from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields, pack_fields, unpack_fields
-from gripproxy.grip.websocket import DEFAULT_LIMITS, Session
+from gripproxy.grip.websocket import Session
 from gripproxy.routes import Route
 from gripproxy.transports.websocket import WebSocketHold
 
@@ -25,6 +25,8 @@ UNSENT_MAX = 200_000
 
 # Seconds until a client that has not taken enough is looked at again.
 UNSENT_WAIT = 0.2
+
+_DISCONNECT = Event("DISCONNECT")
 
 
 class OverHttp:
@@ -42,14 +44,55 @@ class OverHttp:
         self.session = session
         self.hold: WebSocketHold | None = None
 
-    async def ask(self, request: SessionRequest) -> list[Command]:
+    async def open(self) -> tuple[Accept, list[Command]] | Reject:
+        """Ask the backend whether it accepts the WebSocket; return what it says, and what it wants done then.
+
+        When this is cancelled, because the client is lost or has waited long enough, the question stands all the same:
+        a backend that says yes is told that there is no client any more.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            request = self.session.next_request(loop.time())
+            if request is None:
+                # The backend put its decision off (an empty answer with Keep-Alive-Interval).
+                assert self.session.deadline is not None
+                await self._sleep(self.session.deadline - loop.time())
+                continue
+            asking = loop.create_task(self._ask(request))
+            try:
+                commands = await asyncio.shield(asking)
+            except asyncio.CancelledError:
+                self.session.receive(_DISCONNECT)
+                self._task = loop.create_task(self._outlive(asking))
+                raise
+            for index, command in enumerate(commands):
+                if isinstance(command, Reject):
+                    return command
+                if isinstance(command, Accept):
+                    return command, commands[index + 1 :]
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.sleep(max(0.0, seconds))
+        except asyncio.CancelledError:
+            self.receive(_DISCONNECT)
+            raise
+
+    async def _outlive(self, asking: asyncio.Task[list[Command]]) -> None:
+        try:
+            await asking
+        finally:
+            self._task = None
+        self._proceed()
+
+    async def _ask(self, request: SessionRequest) -> list[Command]:
         """POST one request; return what its answer wants done."""
         now = asyncio.get_running_loop().time
         asked = Request("POST", self._target, unpack_fields(self._fields) + request.fields, request.body)
         try:
             response = await self._backend.fetch(self._route, asked)
             try:
-                body, is_whole = await response.read(DEFAULT_LIMITS.response_size)
+                body, is_whole = await response.read(self.session.limits.response_size)
             finally:
                 response.close()
         except BackendError as error:
@@ -105,7 +148,12 @@ class OverHttp:
         if hold is not None:
             hold.holds.talking += 1
         try:
-            commands = await self.ask(request)
+            if hold is not None and hold.connection is None:
+                # Thousands of clients may leave in one moment; the backend hears of them at its own pace.
+                async with hold.holds.parting:
+                    commands = await self._ask(request)
+            else:
+                commands = await self._ask(request)
             self.obey(commands)
             # It may have become full, and the client been stopped, while the request was under way.
             if self.hold is not None and not self.session.is_full:
@@ -122,6 +170,8 @@ class OverHttp:
                 hold.holds.talking -= 1
         if not self.session.is_closed:
             self._proceed()
+        elif hold is not None and hold.connection is None:
+            self.hold = None  # a cycle that only the garbage collector would find
 
     def obey(self, commands: list[Command]) -> None:
         """Do what the session wants done to the client, in order."""
