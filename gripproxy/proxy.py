@@ -27,7 +27,7 @@ from gripproxy.errors import AuthError, BackendError, FilterError, InstructError
 from gripproxy.forwarding import Forwarding, MalformedRequestError
 from gripproxy.grip import wire
 from gripproxy.grip.answer import EVENTS_TYPE, message_prefix
-from gripproxy.grip.commands import Accept, Reject
+from gripproxy.grip.commands import Reject
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.events import Event
 from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options, field_values, media_type
@@ -425,36 +425,31 @@ class Proxy:
             is_grip=route.grip,
         )
         leg = OverHttp(self._backend, route, asked.target, fields, session)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._limits.websocket_handshake_timeout
-        while True:
-            ask = session.next_request(loop.time())
-            if ask is None:
-                # The backend put its decision off (an empty answer with Keep-Alive-Interval).
-                wait = (session.deadline or end) - loop.time()
-                if loop.time() + wait >= end:
-                    self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
-                    return client.finish(self.holds.wheel, self._keepalive_timeout)
-                await asyncio.sleep(max(0.0, wait))
-                continue
-            commands = await leg.ask(ask)
-            for index, command in enumerate(commands):
-                if isinstance(command, Reject):
-                    client.respond(command.status, command.reason, command.fields, command.body)
-                    return client.finish(self.holds.wheel, self._keepalive_timeout)
-                if isinstance(command, Accept):
-                    key = request.headers["Sec-WebSocket-Key"].encode()
-                    accepted = command.fields + (command.extensions if asks_grip else ())
-                    head = encode_accept(key, accepted, is_deflated=is_deflated)
-                    transport, received = client.take()
-                    hold = leg.hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
-                    self._metrics.holds["websocket"] += 1
-                    transport.write(head)
-                    leg.obey(commands[index + 1 :])
-                    if received:
-                        hold.data_received(received)
-                    leg.begin()
-                    return CLOSED
+        try:
+            async with asyncio.timeout(self._limits.websocket_handshake_timeout):
+                answer = await leg.open()
+        except TimeoutError:
+            self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
+            return client.finish(self.holds.wheel, self._keepalive_timeout)
+        if isinstance(answer, Reject):
+            client.respond(answer.status, answer.reason, answer.fields, answer.body)
+            return client.finish(self.holds.wheel, self._keepalive_timeout)
+        accept, commands = answer
+        key = request.headers["Sec-WebSocket-Key"].encode()
+        accepted = accept.fields + (accept.extensions if asks_grip else ())
+        try:
+            transport, received = client.take()
+        except ConnectionResetError:
+            leg.receive(Event("DISCONNECT"))
+            raise
+        hold = leg.hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
+        self._metrics.holds["websocket"] += 1
+        transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
+        leg.obey(commands)
+        if received:
+            hold.data_received(received)
+        leg.begin()
+        return CLOSED
 
     async def _open_passthrough(
         self, request: web.BaseRequest, client: Client, route: Route, asked: Request, *, is_deflated: bool
@@ -504,6 +499,8 @@ class Proxy:
             limits = self._session_limits_of[route.one_event] = SessionLimits(
                 message_size=self._limits.websocket_message,
                 buffered=self._limits.websocket_buffered,
+                # An echo of all that waits has to fit, with what each event costs.
+                response_size=2 * (self._limits.websocket_message + self._limits.websocket_buffered),
                 one_event=route.one_event,
             )
         return limits

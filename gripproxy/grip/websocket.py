@@ -122,7 +122,6 @@ class Session:
         "_is_refresh_due",
         "_jitter",
         "_keep_alive",
-        "_limits",
         "_meta",
         "_outbox",
         "_phase",
@@ -132,6 +131,7 @@ class Session:
         "_retries",
         "connection_id",
         "deadline",
+        "limits",
     )
 
     def __init__(
@@ -139,7 +139,7 @@ class Session:
     ) -> None:
         self.connection_id = connection_id
         self.deadline: float | None = None
-        self._limits = limits
+        self.limits = limits
         self._jitter = jitter
         self._is_grip = is_grip
         self._phase = Phase.OPENING
@@ -159,7 +159,7 @@ class Session:
     @property
     def is_full(self) -> bool:
         """Whether so much waits for the backend that the client should not be read."""
-        return self._outbox.size >= self._limits.buffered or len(self._outbox) >= self._limits.queued
+        return self._outbox.size >= self.limits.buffered or len(self._outbox) >= self.limits.queued
 
     @property
     def is_in_flight(self) -> bool:
@@ -191,8 +191,8 @@ class Session:
     def _queue_message(self, event: Event) -> None:
         if self._phase is not Phase.OPEN:
             return  # a client must wait for the 101, and after a CLOSE of either side nobody reads
-        if len(event.content) > self._limits.message_size:
-            self._command(Close(1009, f"message exceeds {self._limits.message_size} bytes"))
+        if len(event.content) > self.limits.message_size:
+            self._command(Close(1009, f"message exceeds {self.limits.message_size} bytes"))
             self._lose_client(event)
             return
         if event.type == "PING":
@@ -257,7 +257,7 @@ class Session:
         self._is_refresh_due = False
         if replayed := self._outbox.replayed_size:
             fields += ((b"Content-Bytes-Replayed", b"%d" % replayed),)
-        return Request(fields, ev.encode_events(self._outbox.offer(self._limits.buffered, self._limits.one_event)))
+        return Request(fields, ev.encode_events(self._outbox.offer(self.limits.buffered, self.limits.one_event)))
 
     # --- from the backend --------------------------------------------------------------------------------------------
 
@@ -294,9 +294,9 @@ class Session:
 
     def _put_off(self, now: float) -> bool:
         """Repeat the request later, if it was not repeated too often."""
-        if self._retries >= self._limits.retries:
+        if self._retries >= self.limits.retries:
             return False
-        self.deadline = now + self._limits.retry_delay * (2**self._retries + self._jitter)
+        self.deadline = now + self.limits.retry_delay * (2**self._retries + self._jitter)
         self._retries += 1
         return True
 
@@ -363,12 +363,12 @@ class Session:
 
     def _read_settings(self, answer: Answer) -> None:
         if answer.interval is not None:
-            self._keep_alive = max(answer.interval, self._limits.keep_alive_floor) if answer.interval else None
+            self._keep_alive = max(answer.interval, self.limits.keep_alive_floor) if answer.interval else None
         if answer.meta:
             meta = {name.lower(): (name, value) for name, value in self._meta}
             for name, value in answer.meta:
                 meta.pop(name.lower(), None)
-                if value and len(meta) < self._limits.meta:
+                if value and len(meta) < self.limits.meta:
                     meta[name.lower()] = (name, value)
             self._meta = tuple(meta.values())
 
@@ -377,7 +377,7 @@ class Session:
     def _check_stall(self) -> None:
         """Raises: EventError when the backend accepted nothing and the same batch would go out for ever."""
         if self._outbox.has_news:
-            again = self._outbox.batch(self._limits.buffered, self._limits.one_event)
+            again = self._outbox.batch(self.limits.buffered, self.limits.one_event)
             if self._outbox.is_replay(again):
                 raise EventError("backend accepted nothing of a full batch")
         elif self._is_stuck() and (self._keep_alive is None or self._is_gone):
@@ -412,7 +412,7 @@ class Session:
         self.deadline = None
         if self._keep_alive is not None:
             interval = self._keep_alive * (1 - KEEP_ALIVE_JITTER * self._jitter)
-            self.deadline = now + max(interval, self._limits.keep_alive_floor)
+            self.deadline = now + max(interval, self.limits.keep_alive_floor)
 
     # --- the backend's events ----------------------------------------------------------------------------------------
 
