@@ -1,8 +1,11 @@
 """What a client's request becomes on its way to a backend: the target, and the fields.
 
 Rules (RFC 9110 7.6, RFC 9112 3.2 and 9.6; GRIP): hop-by-hop fields and those that Connection names end here; so do the
-client's own Grip-* fields, which only proxies may set; X-Forwarded-* are believed only from trusted proxies. All other
-fields go on, byte for byte and in their order.
+client's own Grip-* fields, which only proxies may set. X-Forwarded-* and Forwarded are believed only from trusted
+proxies: theirs go on, X-Forwarded-For with their own address appended, while those of all others are replaced by what
+the proxy knows itself. All other fields go on, byte for byte and in their order.
+
+"_" counts as "-" in the names of those fields: CGI and WSGI servers can't tell the two apart.
 """
 
 import ipaddress
@@ -24,11 +27,20 @@ _ENDING_WITH_GRIP = _ENDING | {b"accept-encoding"}
 # RFC 3986 3.2.2 and 3.2.3, without user information.
 _is_authority = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?").fullmatch
 
-_FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
+# The first letters, in lower case and with "-" for "_", of the fields that only proxies may set.
+_SET_BY_PROXIES = (b"grip-", b"x-forwarded-", b"forwarded")
+_SUSPECT = frozenset({b"g", b"x", b"f"})
 
 
 class MalformedRequestError(Exception):
-    """The request is well-formed to the parser but not to HTTP; it gets 400 and the connection is closed."""
+    """The request is well-formed to the parser but not to HTTP, or too large; its connection is closed.
+
+    ``status`` is what it is answered with.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Forwarding:
@@ -48,7 +60,7 @@ class Forwarding:
         """
         headers, version = request.headers, request.version
         if version != HttpVersion11 and version != HttpVersion10:
-            raise MalformedRequestError(f"HTTP/{version.major}.{version.minor} is not spoken here")
+            raise MalformedRequestError(f"HTTP/{version.major}.{version.minor} is not spoken here", 505)
         coding = headers.get("Transfer-Encoding")
         if coding is not None and (coding.strip().lower() != "chunked" or version == HttpVersion10):
             raise MalformedRequestError("Transfer-Encoding can only be chunked, in HTTP/1.1")
@@ -100,14 +112,14 @@ class Forwarding:
                 if name == b"connection":
                     named = connection_options(raw)
                 continue
-            if name[:2] == b"x-":
-                if name in _FORWARDED:
-                    forwarded = forwarded or []
-                    forwarded.append((name, field[1]))
+            if name[:1] in _SUSPECT:
+                plain = name.replace(b"_", b"-")
+                if plain.startswith(_SET_BY_PROXIES):
+                    if plain == name and name[:1] != b"g":
+                        forwarded = forwarded or []
+                        forwarded.append(field)
                     continue
-            elif name[:5] == b"grip-":
-                continue
-            elif name == b"host":
+            if name == b"host":
                 has_host = True
                 if field[1] != host.encode("utf-8", "surrogateescape"):
                     kept.append((b"Host", host.encode("utf-8", "surrogateescape")))
@@ -126,20 +138,24 @@ class Forwarding:
         return tuple(kept)
 
     def _forwarded(self, peer: str, host: str, given: list[tuple[bytes, bytes]] | None) -> Fields:
-        """Return the X-Forwarded-* fields: the peer's own facts, behind what a trusted peer says of the client."""
-        address = peer.encode()
+        """Return the fields that say who the client is: the peer's own facts, behind what a trusted peer says."""
+        address, scheme, origin = peer.encode(), self._scheme, host.encode("utf-8", "surrogateescape")
+        others: list[tuple[bytes, bytes]] = []
         if given and self.trusts(peer):
-            chain = b", ".join(
-                [value for name, value in given if name == b"x-forwarded-for"] + ([address] if address else [])
-            )
-            proto = next((value for name, value in given if name == b"x-forwarded-proto"), self._scheme)
-            origin = next(
-                (value for name, value in given if name == b"x-forwarded-host"), host.encode("utf-8", "surrogateescape")
-            )
-        else:
-            chain, proto, origin = address, self._scheme, host.encode("utf-8", "surrogateescape")
-        fields = ((b"X-Forwarded-Proto", proto), (b"X-Forwarded-Host", origin))
-        return ((b"X-Forwarded-For", chain), *fields) if chain else fields
+            chain = []
+            for name, value in given:
+                match name.lower():
+                    case b"x-forwarded-for":
+                        chain.append(value)
+                    case b"x-forwarded-proto":
+                        scheme = value
+                    case b"x-forwarded-host":
+                        origin = value
+                    case _:
+                        others.append((name, value))
+            address = b", ".join([*chain, address] if address else chain)
+        fields = ((b"X-Forwarded-Proto", scheme), (b"X-Forwarded-Host", origin), *others)
+        return ((b"X-Forwarded-For", address), *fields) if address else fields
 
     def _trusts(self, peer: str) -> bool:
         if not self._trusted:

@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 from aiohttp import web
 
 from gripproxy.backend import Backend, Request, Response
@@ -30,7 +29,7 @@ from gripproxy.grip.answer import EVENTS_TYPE, message_prefix
 from gripproxy.grip.commands import Reject
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.events import Event
-from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options, field_values, media_type
+from gripproxy.grip.fields import Fields, field_values, media_type
 from gripproxy.grip.instruct import Channel, Instruct, is_instruct
 from gripproxy.grip.reception import Reception
 from gripproxy.grip.tokens import verify
@@ -39,7 +38,8 @@ from gripproxy.grip.websocket import Session
 from gripproxy.links import Links, resolve
 from gripproxy.metrics import Metrics
 from gripproxy.routes import Route, Routes
-from gripproxy.transports import Done, Follow, Outcome, Replay
+from gripproxy.transports import Done, Follow, Outcome, Replay, bodies
+from gripproxy.transports.bodies import BodyRefusedError
 from gripproxy.transports.client import Client, client_of
 from gripproxy.transports.handshake import encode_accept, offers_deflate, refusal
 from gripproxy.transports.holds import Holds
@@ -53,9 +53,6 @@ from gripproxy.transports.websocket import WebSocketHold
 
 log = logging.getLogger("gripproxy.proxy")
 access = logging.getLogger("gripproxy.access")
-
-# Statuses whose responses have no body, whatever their fields say (RFC 9112 6.3).
-BODILESS = frozenset({204, 304})
 
 # Holds that are told to ask the backend again in one go, and the pause in seconds before the next ones: Pushpin's are
 # 10 a second, each for up to 100 equal ones.
@@ -93,10 +90,12 @@ class Proxy:
         client.begin()
         try:
             host, target = self._forwarding.check(request)
+            if client.has_large_head(request):
+                raise MalformedRequestError("the header is too large", 431)
         except MalformedRequestError as error:
             log.info("%s: refused: %s", client.peer, error)
             client.is_kept = False
-            self._refuse(client, 400, f"{error}\n")
+            self._refuse(client, error.status, f"{error}\n")
             return CLOSED
         route = self._routes.match(host, target)
         if route is None:
@@ -126,61 +125,25 @@ class Proxy:
             self._refuse(client, 403, "Client not allowed to send WebSocket events directly.\n")
             return client.finish(self.holds.wheel, self._keepalive_timeout)
         expects = request.headers.get("Expect", "").lower() == "100-continue" and client.is_chunkable
-        body = await self._body(request, client, route, expects)
-        if body is None:
-            return CLOSED
-        if isinstance(body, bytes):
-            asked = replace(asked, body=body)
-            before_body = None
-        else:
-            length = request.headers.get("Content-Length")
-            asked = replace(asked, body=body, length=int(length) if length is not None else None)
-            before_body = client.write_continue if expects else None
+        before_body = None
+        if request.body_exists:
+            try:
+                body, length = await bodies.receive(
+                    request, client, route.max_request_body, self._limits.replay_body, expects=expects
+                )
+            except BodyRefusedError as error:
+                log.info("%s: refused: %s", client.peer, error)
+                client.is_kept = False
+                self._refuse(client, error.status, f"{error}\n")
+                return CLOSED
+            asked = replace(asked, body=body, length=length)
+            if expects and length is not None and not isinstance(body, bytes):
+                before_body = client.write_continue
         uri = f"{self._forwarding.scheme}://{host}{target}"
         await self._exchange(client, route, asked, uri, before_body)
         if client.is_taken:
             return CLOSED
         return client.finish(self.holds.wheel, self._keepalive_timeout)
-
-    async def _body(
-        self, request: web.BaseRequest, client: Client, route: Route, expects: bool
-    ) -> bytes | aiohttp.StreamReader | None:
-        """Return the request's body: whole when it is small, else the reader that it comes from.
-
-        A small body in chunks is gathered, since WSGI backends see none without Content-Length. None: refused.
-        """
-        content = request.content
-        limit = route.max_request_body
-        length: int | None
-        if content.is_eof():
-            body = content.read_nowait()
-            length = len(body)
-            if not limit or length <= limit:
-                return body
-        else:
-            declared = request.headers.get("Content-Length")
-            length = int(declared) if declared is not None else None
-        if limit and length is not None and length > limit:
-            client.is_kept = False
-            self._refuse(client, 413, f"The request's body has {length} bytes; at most {limit} are taken.\n")
-            return None
-        if length is not None:
-            return content
-        if expects:
-            client.write_continue()
-        parts = []
-        size = 0
-        while part := await content.readany():
-            parts.append(part)
-            size += len(part)
-            if limit and size > limit:
-                client.is_kept = False
-                self._refuse(client, 413, f"The request's body has more than the {limit} bytes that are taken.\n")
-                return None
-            if size > self._limits.replay_body:
-                content.unread_data(b"".join(parts))
-                return content
-        return b"".join(parts)
 
     async def _exchange(
         self,
@@ -192,11 +155,16 @@ class Proxy:
     ) -> None:
         """Ask the backend, and do with its response what it says; ``uri`` is what the client asked for."""
         try:
-            response = await self._backend.fetch(route, asked, before_body)
+            response = await self._backend.fetch(
+                route,
+                asked,
+                before_body,
+                client.write_informational if client.is_chunkable else None,
+                self._limits.replay_body,
+            )
         except BackendError as error:
-            log.warning("%s %s: %s", asked.method, route.id, error)
             client.is_kept = client.is_kept and isinstance(asked.body, bytes)
-            self._refuse(client, error.status, self._explain(route, str(error)))
+            self._fail(client, route, asked, error)
             return
         try:
             if response.is_early:
@@ -204,73 +172,25 @@ class Proxy:
             if route.grip and is_instruct(response.fields):
                 await self._obey(client, route, asked, response, uri)
             else:
-                await self._pass_through(client, response)
+                await bodies.pass_through(client, response)
         except BackendError as error:
-            log.warning("%s %s: %s", asked.method, route.id, error)
-            if client.has_begun:
-                client.abort()
-            else:
-                self._refuse(client, error.status, self._explain(route, str(error)))
+            self._fail(client, route, asked, error)
         finally:
             response.close()
 
-    async def _pass_through(self, client: Client, response: Response) -> None:
-        """Stream a response to the client as it comes."""
-        fields, length = _forwarded(response.fields)
-        if client.cors is not None:
-            fields = client.cors.complete(fields)
-        await self._stream(client, response, response.status, response.reason, fields, length)
-
-    async def _stream(
-        self, client: Client, response: Response, status: int, reason: str, fields: Fields, length: int | None
-    ) -> None:
-        parts = [wire.encode_status_line(status, reason), wire.encode_fields(fields)]
-        has_body = not client.is_head and status not in BODILESS
-        is_chunked = False
-        if length is not None:
-            if status != 204:
-                parts.append(b"Content-Length: %d\r\n" % length)
-        elif has_body:
-            if response.is_whole:
-                body, _ = await response.read(0)
-                parts.append(b"Content-Length: %d\r\n" % len(body))
-                self._write_head(client, parts, body)
-                return
-            if client.is_chunkable:
-                is_chunked = True
-                parts.append(b"Transfer-Encoding: chunked\r\n")
-            else:
-                client.is_kept = False
-        if not has_body:
-            self._write_head(client, parts, b"")
-            return
-        first = (await response.read(0))[0] if response.is_whole else b""
-        self._write_head(client, parts, wire.chunk(first) if is_chunked else first)
-        sent = len(first)
-        while part := await response.read_some():
-            sent += len(part)
-            client.write(wire.chunk(part) if is_chunked else part)
-            await client.drain()
-        if is_chunked:
-            client.write(wire.LAST_CHUNK)
-        elif length is not None and sent != length:
-            raise BackendError(f"{response.target} sent {sent} bytes of {length}")
-
-    def _write_head(self, client: Client, parts: list[bytes], body: bytes) -> None:
-        """Write a head and what there is of the body, in one piece."""
-        if not client.is_kept:
-            parts.append(b"Connection: close\r\n")
-        elif not client.is_chunkable:
-            parts.append(b"Connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        head = b"".join(parts)
-        if head.count(b"\n") != head.count(b"\r\n") or head.count(b"\r") != head.count(b"\r\n"):
-            raise BackendError("a field of the response has a line end in it")
-        client.write(head + body)
+    def _fail(self, client: Client, route: Route, asked: Request, error: BackendError) -> None:
+        """Tell a client that there is no (whole) response to its request."""
+        log.warning("%s %s: %s", asked.method, route.id, error)
+        if client.has_begun:
+            client.abort()
+        else:
+            self._refuse(client, error.status, self._explain(route, str(error)))
 
     async def _obey(self, client: Client, route: Route, asked: Request, response: Response, uri: str) -> None:
         """Do what a response's instructions say."""
         body, is_whole = await response.read(self._limits.hold_body)
+        if response.request_body is not None:
+            asked = replace(asked, body=response.request_body, length=None)
         try:
             instruct = Instruct.from_response(response.status, response.reason, response.fields, body)
         except InstructError as error:
@@ -471,7 +391,9 @@ class Proxy:
             return client.finish(self.holds.wheel, self._keepalive_timeout)
         if isinstance(upgraded, Response):
             try:
-                await self._pass_through(client, upgraded)
+                await bodies.pass_through(client, upgraded)
+            except BackendError as error:
+                self._fail(client, route, asked, error)
             finally:
                 upgraded.close()
             return client.finish(self.holds.wheel, self._keepalive_timeout)
@@ -645,21 +567,3 @@ _OF_THE_HANDSHAKE = frozenset(
 
 def _is_forwarded_with_events(name: bytes) -> bool:
     return name not in _OF_THE_EVENTS and not name.startswith((b"meta-", b"content-"))
-
-
-def _forwarded(fields: Fields) -> tuple[Fields, int | None]:
-    """Return a response's fields without those of the hop, and what Content-Length says."""
-    length: int | None = None
-    kept = []
-    named: frozenset[bytes] | None = None
-    for field in fields:
-        name = field[0].lower()
-        if name == b"content-length":
-            length = int(field[1])
-        elif name not in HOP_BY_HOP:
-            kept.append(field)
-        elif name == b"connection":
-            named = connection_options(fields)
-    if named and not named <= {b"close", b"keep-alive"}:
-        kept = [field for field in kept if field[0].lower() not in named]
-    return tuple(kept), length

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gripproxy.grip import wire
 from gripproxy.grip.cors import Cors
-from gripproxy.grip.fields import Fields
+from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
 from gripproxy.transports.takeover import CLOSED, FLOW_HIGH, KEPT, ClientConnection, Connections, Held, Idle, Sent
 from gripproxy.transports.wheel import Wheel
 
@@ -89,6 +89,10 @@ class Client:
         if self._connection is not None:
             self._connection.has_written = False
 
+    def has_large_head(self, request: web.BaseRequest) -> bool:
+        """Whether a request's line and fields have more bytes than are taken."""
+        return self._connection is not None and self._connection.has_large_head(request)
+
     def write(self, data: bytes) -> None:
         """Write bytes of the response.
 
@@ -113,6 +117,14 @@ class Client:
     def write_continue(self) -> None:
         """Tell a client that expects it that its body is wanted (RFC 9110 10.1.1)."""
         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def write_informational(self, status: int, reason: str, fields: Fields) -> None:
+        """Pass an informational response on (RFC 9110 15.2); a client that has left does not matter yet."""
+        named = connection_options(fields) | HOP_BY_HOP
+        kept = [field for field in fields if field[0].lower() not in named]
+        connection = self._connection.transport if self._connection is not None else None
+        if connection is not None and not connection.is_closing() and not self.has_begun:
+            connection.write(wire.encode_status_line(status, reason) + wire.encode_fields(kept) + b"\r\n")
 
     def respond(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
         """Write a whole response."""

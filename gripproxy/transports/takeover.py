@@ -12,9 +12,11 @@ These are public names of aiohttp (`web.Server`, `web.RequestHandler`, `connecti
 
 import asyncio
 import logging
+import re
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 
 from gripproxy.grip.wire import encode_response
@@ -28,7 +30,14 @@ RECEIVED_MAX = 65_536
 # The buffer mark at which a body that is streamed to a client waits for it (asyncio's own default).
 FLOW_HIGH = 65_536
 
+# What a request that the parser refuses is answered with (RFC 9110 15.5 and 15.6, RFC 6585 5).
 MALFORMED = b"Malformed request.\n"
+UNKNOWN_METHOD = b"Method unknown.\n"
+TOO_LARGE = b"The header is too large.\n"
+
+# A request line whose method is well-formed, though the parser does not know it (RFC 9110 9.1).
+_has_method = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} \S+ HTTP/1\.[01]\r\n").match
+
 TEXT = ((b"Content-Type", b"text/plain; charset=utf-8"),)
 
 
@@ -78,18 +87,57 @@ class Connections(web.Server):
 class ClientConnection(web.RequestHandler):
     """aiohttp's side of a client's connection."""
 
-    __slots__ = ("_latest", "has_written")
+    __slots__ = ("_latest", "_partial", "has_written")
 
     def __init__(self, manager: web.Server, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._latest = b""
+        # Bytes of a head that is not complete yet.
+        self._partial = 0
         # Whether the response to the request in hand has begun, which aiohttp can't know.
         self.has_written = False
 
     def data_received(self, data: bytes) -> None:
-        """Keep the latest bytes, which tell whether another request came behind the one that is held."""
+        """Parse what the client sends.
+
+        The latest bytes are kept: they tell whether another request came behind the one that is held.
+        """
         self._latest = data
         super().data_received(data)
+        messages = self._messages
+        if messages:
+            if messages[-1][0].__class__ is not RawRequestMessage:
+                self._fail_body()
+        elif self._waiter is not None and not self._waiter.done():
+            self._partial += len(data)
+            if self._partial > self.max_line_size:
+                self._refuse_head()
+
+    def has_large_head(self, request: web.BaseRequest) -> bool:
+        """Whether a request's line and fields have more bytes than `max_line_size` in all; aiohttp counts each."""
+        if self._partial + len(self._latest) <= self.max_line_size:
+            return False
+        self._partial = 0
+        size = len(request.method) + len(request.raw_path) + 12
+        return size + sum(len(name) + len(value) + 4 for name, value in request.raw_headers) > self.max_line_size
+
+    def _refuse_head(self) -> None:
+        """Refuse a head that is too large before its end has come."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            log.info("%s: refused a request: its header is too large", _peer(transport))
+            transport.write(encode_response(431, b"", TEXT, TOO_LARGE, is_last=True))
+            transport.close()
+
+    def _fail_body(self) -> None:
+        """Tell whoever reads a body that it turned out malformed; aiohttp would let them wait for ever."""
+        queued = [payload for message, payload in self._messages if message.__class__ is RawRequestMessage]
+        request = self._current_request
+        payload = queued[-1] if queued else request.content if request is not None else None
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(web.RequestPayloadError("malformed"))
+            # Nothing can be read behind it; waiting for its end would raise the error once more.
+            self._lingering_time = 0.0
 
     @property
     def is_alone(self) -> bool:
@@ -129,9 +177,9 @@ class ClientConnection(web.RequestHandler):
         """Answer a request that could not be parsed (400), or a fault of ours (500), with one line in the log."""
         transport = self.transport
         if status < 500:
+            status, text = self._reason_to_refuse(exc)
             kind = "not HTTP" if isinstance(exc, BadHttpMethod) else str(message or exc).partition("\n")[0]
             log.info("%s: refused a malformed request: %s", request.remote, kind[:200])
-            status, text = (431, b"The header is too large.\n") if isinstance(exc, LineTooLong) else (400, MALFORMED)
         else:
             log.error("%s: a fault of the proxy", request.remote, exc_info=exc)
             text = b"Internal error.\n"
@@ -141,9 +189,21 @@ class ClientConnection(web.RequestHandler):
             transport.write(encode_response(status, b"", TEXT, text, is_last=True))
         return CLOSED
 
+    def _reason_to_refuse(self, error: BaseException | None) -> tuple[int, bytes]:
+        if isinstance(error, LineTooLong) or "Too many headers" in str(error):
+            return 431, TOO_LARGE
+        if isinstance(error, BadHttpMethod) and _has_method(self._latest):
+            return 501, UNKNOWN_METHOD
+        return 400, MALFORMED
+
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
         """Log what escaped aiohttp's own handling."""
         log.error(*args, **kwargs)
+
+
+def _peer(transport: asyncio.Transport) -> str:
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else "unix"
 
 
 class Held:

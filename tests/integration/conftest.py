@@ -4,6 +4,7 @@ The proxy under test is the command in GRIP_PROXY_COMMAND, by default this proje
 understands `--listen HOST:PORT --control HOST:PORT --backend URL` (a small script makes others understand it).
 """
 
+import itertools
 import os
 import shlex
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.door import Case, Door, route, start_door
 from tests.integration.processes import Process, Processes, free_port
+from tests.integration.raw_backend import RawBackend
 
 ROOT = Path(__file__).resolve().parents[2]
 MANAGE = str(ROOT / "headline_backend" / "manage.py")
@@ -86,6 +89,29 @@ def headline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headline]:
         port = free_port()
         proxy = start_proxy(processes, f"http://127.0.0.1:{port}")
         yield start_headline(processes, proxy, port)
+
+
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Case]]:
+    """A proxy in front of many backends that tests play themselves, and a host of it for each test in turn."""
+    backends = [RawBackend() for _ in range(48)]
+    with Processes(tmp_path_factory.mktemp("door")) as processes:
+        toml = "".join(route(backend, f"b{index}.test") for index, backend in enumerate(backends))
+        door = start_door(processes, toml)
+        yield (Case(door, f"b{index}.test", backends[index]) for index in itertools.cycle(range(len(backends))))
+    for backend in backends:
+        backend.socket.close()
+
+
+@pytest.fixture
+def case(cases: Iterator[Case]) -> Iterator[Case]:
+    """A host and a backend of one proxy for one test, in which the proxy must not be at fault."""
+    current = next(cases)
+    current.door.new_log()
+    yield current
+    current.close()
+    log = current.door.new_log()
+    assert "Traceback" not in log, log
 
 
 @pytest.hookimpl(wrapper=True)

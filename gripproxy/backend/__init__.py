@@ -1,0 +1,313 @@
+"""Requests to the backends: targets, pool, retries, Grip-Sig.
+
+The connections, their pool, DNS and TLS are aiohttp's (`TCPConnector`), and so is the parser. The request itself is
+written here, byte for byte as the proxy wants it: `ClientSession.request` re-quotes the target, adds fields of its own
+and costs twice as much as everything else that a proxied request needs.
+
+Invariant: a connection goes back to the pool only when its request was sent and its response was read to the end; in
+any other case it is closed, which is also how a backend learns that its client has left.
+"""
+
+import asyncio
+import base64
+import hashlib
+import logging
+import os
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from gripproxy.backend.connection import BackendConnection, Pool
+from gripproxy.backend.messages import Request, Response, Upgraded, describe
+from gripproxy.backend.upload import Upload
+from gripproxy.errors import BackendError
+from gripproxy.grip import wire
+from gripproxy.grip.fields import Fields, field
+from gripproxy.routes import Route, Target
+
+__all__ = ["ACCEPT_GUID", "GRIP_FEATURES", "IDEMPOTENT", "Backend", "Request", "Response", "Upgraded"]
+
+log = logging.getLogger("gripproxy.backend")
+
+# RFC 9110 9.2.2: asking again is harmless.
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+# Methods whose requests have no body as a rule: without one they say no Content-Length (RFC 9110 8.6).
+BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE"})
+
+# What the proxy can do with instructions; libraries split the value at ", ".
+GRIP_FEATURES = (
+    b"Grip-Feature: status, link:next, link:gone, filter:skip-self, filter:skip-users, filter:require-sub, "
+    b"filter:build-id, filter:var-subst\r\n"
+)
+
+# Seconds for which a target that could not be connected to is tried last.
+TARGET_REST = 5.0
+
+# RFC 6455 1.3.
+ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+# Told an informational response (RFC 9110 15.2): its status, reason and fields.
+OnInformational = Callable[[int, str, Fields], None]
+
+
+class Backend:
+    """The backends of all routes, asked from one pool of connections."""
+
+    def __init__(self, now: Callable[[], float] = time.time, on_request: Callable[[str, float], None] | None = None):
+        """``now`` gives the wall clock for Grip-Sig; ``on_request(result, seconds)`` is told each request's outcome."""
+        self._loop = asyncio.get_running_loop()
+        self._pool = Pool(self._loop)
+        self._now = now
+        self._on_request = on_request
+        # Target -> when it may be tried first again
+        self._resting: dict[Target, float] = {}
+        self._turn = 0
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._pool.close()
+
+    async def fetch(
+        self,
+        route: Route,
+        request: Request,
+        before_body: Callable[[], None] | None = None,
+        on_informational: OnInformational | None = None,
+        keep: int = 0,
+    ) -> Response:
+        """Ask a backend of the route, the next one where the first can't be reached.
+
+        ``before_body`` is called once, when a backend is there to take a body that is still to come; up to ``keep``
+        bytes of such a body are kept for `Response.request_body`.
+        Raises: BackendError (502, or 504 after the route's response_timeout; 400 or 408 when it is the client's body
+        that is at fault), ConnectionResetError when the client leaves in the middle of its body.
+        """
+        started = self._loop.time()
+        result = "error"
+        try:
+            response = await self._exchange(route, request, before_body, on_informational, keep)
+            result = f"{response.status // 100}xx"
+            return response
+        except BackendError as error:
+            result = "timeout" if error.status == 504 else "unreachable" if error.is_repeatable else "error"
+            raise
+        finally:
+            if self._on_request is not None:
+                self._on_request(result, self._loop.time() - started)
+
+    async def upgrade(self, route: Route, request: Request) -> Upgraded | Response:
+        """Ask a backend of the route to switch to WebSocket; a Response is its refusal.
+
+        The caller gives its protocol to the transport in the same turn of the loop.
+        Raises: BackendError.
+        """
+        key = base64.b64encode(os.urandom(16))
+        fields = (
+            *request.fields,
+            (b"Connection", b"Upgrade"),
+            (b"Upgrade", b"websocket"),
+            (b"Sec-WebSocket-Version", b"13"),
+            (b"Sec-WebSocket-Key", key),
+        )
+        request = replace(request, fields=fields)
+        response = await self._exchange(route, request, may_switch=True)
+        if response.status != 101:
+            return response
+        target = response.target
+        transport, received = response.take()
+        if transport is None:
+            raise BackendError(f"{target} closed the connection behind its 101 response")
+        accept = base64.b64encode(hashlib.sha1(key + ACCEPT_GUID, usedforsecurity=False).digest())
+        if field(response.fields, b"sec-websocket-accept") != accept:
+            transport.abort()
+            raise BackendError(f"{target} answered with a wrong Sec-WebSocket-Accept")
+        return Upgraded(transport, response.fields, received, target)
+
+    # Connections
+
+    def _targets(self, route: Route) -> tuple[Target, ...] | list[Target]:
+        """Return the route's targets in the order to try them; those that failed a moment ago come last."""
+        if len(route.targets) == 1:
+            return route.targets
+        targets = list(route.targets)
+        if route.balance == "round-robin":
+            self._turn += 1
+            turn = self._turn % len(targets)
+            targets = targets[turn:] + targets[:turn]
+        now = self._loop.time()
+        return sorted(targets, key=lambda target: self._resting.get(target, 0.0) > now)
+
+    async def _connect(self, route: Route) -> tuple[aiohttp.connector.Connection, Target]:
+        """Return a connection to the first target that can be reached."""
+        failures = []
+        for target in self._targets(route):
+            try:
+                return await self._connect_to(route, target), target
+            except BackendError as error:
+                failures.append(str(error))
+                self._resting[target] = self._loop.time() + TARGET_REST
+                last = error
+        raise BackendError("; ".join(failures), last.status, is_repeatable=True) from last
+
+    async def _connect_to(self, route: Route, target: Target) -> aiohttp.connector.Connection:
+        try:
+            return await self._pool.take(route, target)
+        except TimeoutError as error:
+            message = f"{target} did not accept a connection within {route.connect_timeout:g} s"
+            raise BackendError(message, 504, is_repeatable=True) from error
+        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            raise BackendError(f"{target} can't be reached: {describe(error)}", is_repeatable=True) from error
+
+    # One request
+
+    async def _exchange(
+        self,
+        route: Route,
+        request: Request,
+        before_body: Callable[[], None] | None = None,
+        on_informational: OnInformational | None = None,
+        keep: int = 0,
+        *,
+        may_switch: bool = False,
+    ) -> Response:
+        """Ask, and ask once more when it was a pooled connection that the backend had just closed."""
+        connection, target = await self._connect(route)
+        protocol = connection.protocol
+        assert isinstance(protocol, BackendConnection)
+        may_repeat = protocol.was_used and request.method in IDEMPOTENT and isinstance(request.body, bytes)
+        try:
+            upload = self._send(route, target, protocol, request, before_body, keep)
+            return await self._answer(route, target, connection, upload, on_informational, may_switch)
+        except BaseException as error:
+            connection.close()
+            if not may_repeat or not isinstance(error, BackendError) or not error.is_repeatable:
+                raise
+            log.debug("%s; asking again", error)
+        connection = await self._connect_to(route, target)
+        protocol = connection.protocol
+        assert isinstance(protocol, BackendConnection)
+        try:
+            self._send(route, target, protocol, request, before_body, keep)
+            return await self._answer(route, target, connection, None, on_informational, may_switch)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _send(
+        self,
+        route: Route,
+        target: Target,
+        protocol: BackendConnection,
+        request: Request,
+        before_body: Callable[[], None] | None,
+        keep: int,
+    ) -> Upload | None:
+        """Send the head, and the body or its beginning."""
+        protocol.expect(request.method)
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            raise BackendError(f"{target} had closed its connection", is_repeatable=True)
+        head = self._encode_head(route, request)
+        body = request.body
+        if isinstance(body, bytes):
+            transport.write(head + body)
+            return None
+        if before_body is not None:
+            before_body()
+        transport.write(head)
+        upload = Upload(protocol, route, target, body, keep)
+        upload.begin(is_chunked=request.length is None)
+        return upload
+
+    async def _answer(
+        self,
+        route: Route,
+        target: Target,
+        connection: aiohttp.connector.Connection,
+        upload: Upload | None,
+        on_informational: OnInformational | None,
+        may_switch: bool,
+    ) -> Response:
+        """Wait for the final response's head."""
+        protocol = connection.protocol
+        assert isinstance(protocol, BackendConnection)
+        deadline: asyncio.TimerHandle | None = None
+        try:
+            while True:
+                if upload is not None and not upload.task.done():
+                    # The clock for the response starts when the body is sent; an early answer ends the wait.
+                    await protocol.wait_for(upload.task)
+                if deadline is None and route.response_timeout:
+                    deadline = self._loop.call_later(route.response_timeout, protocol.expire)
+                message, payload = await protocol.read()
+                status = message.code
+                if status >= 200 or (status == 101 and may_switch):
+                    break
+                if status == 101:
+                    raise BackendError(f"{target} switched protocols though it was not asked to")
+                if status < 100:
+                    raise BackendError(f"{target} answered with the status {status}")
+                if on_informational is not None and status != 100:
+                    on_informational(status, message.reason, message.raw_headers)
+        except BaseException as error:
+            if upload is not None:
+                upload.cancel()
+                if upload.error is not None:
+                    raise upload.error from error
+            fault = _fault(route, target, protocol, error)
+            if fault is None:
+                raise
+            raise fault from error
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+        coding = message.headers.get("Transfer-Encoding")
+        if coding is not None and coding.strip().lower() != "chunked":
+            raise BackendError(f"{target} answered with the transfer coding {coding[:40]!r}")
+        if route.idle_timeout and not payload.is_eof():
+            protocol.watch(route.idle_timeout)
+        return Response(message, payload, connection, upload, target)
+
+    def _encode_head(self, route: Route, request: Request) -> bytes:
+        parts = [b"%b %b HTTP/1.1\r\n" % (request.method.encode(), request.target)]
+        if route.host_header:
+            parts.append(b"Host: %b\r\n" % route.host_header.encode())
+            fields = tuple(field for field in request.fields if field[0].lower() != b"host")
+            parts.append(wire.encode_fields(fields))
+        else:
+            parts.append(wire.encode_fields(request.fields))
+        if route.grip and route.signer is not None:
+            parts.append(b"Grip-Sig: %b\r\n" % route.signer.token(self._now()).encode())
+            parts.append(GRIP_FEATURES)
+        body = request.body
+        if not isinstance(body, bytes):
+            if request.length is None:
+                parts.append(b"Transfer-Encoding: chunked\r\n")
+            else:
+                parts.append(b"Content-Length: %d\r\n" % request.length)
+        elif body or request.method not in BODILESS_METHODS:
+            parts.append(b"Content-Length: %d\r\n" % len(body))
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+
+def _fault(route: Route, target: Target, protocol: BackendConnection, error: BaseException) -> BackendError | None:
+    """Say what it means that there is no response; None for what is no fault of the backend's."""
+    if isinstance(error, TimeoutError):
+        return BackendError(f"{target} did not answer within {route.response_timeout:g} s", 504)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        message = f"{target} closed the connection without an answer"
+        return BackendError(message, is_repeatable=not protocol.has_begun)
+    if isinstance(error, OSError):
+        message = f"{target} broke the connection: {describe(error)}"
+        return BackendError(message, is_repeatable=not protocol.has_begun)
+    if isinstance(error, HttpProcessingError):
+        return BackendError(f"{target} did not answer with HTTP: {describe(error)}")
+    if isinstance(error, aiohttp.ClientError):
+        return BackendError(f"{target} failed: {describe(error)}")
+    return None

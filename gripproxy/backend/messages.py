@@ -1,0 +1,131 @@
+"""What is asked of a backend, and what it answers."""
+
+import asyncio
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from gripproxy.backend.upload import Body, Upload
+from gripproxy.errors import BackendError
+from gripproxy.grip.fields import Fields
+from gripproxy.routes import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a backend.
+
+    ``target`` is the path and query as the client sent them; ``fields`` are without framing and hop-by-hop fields, and
+    with Host. ``body`` is whole, or a reader with ``length`` bytes (None: unknown, sent in chunks).
+    """
+
+    method: str
+    target: bytes
+    fields: Fields
+    body: bytes | Body = b""
+    length: int | None = None
+
+
+class Response:
+    """A backend's response: its head, and a body that is still coming. Close it in any case."""
+
+    __slots__ = ("_connection", "_payload", "_upload", "fields", "reason", "status", "target")
+
+    def __init__(
+        self,
+        message: aiohttp.http.RawResponseMessage,
+        payload: aiohttp.StreamReader,
+        connection: aiohttp.connector.Connection,
+        upload: Upload | None,
+        target: Target,
+    ) -> None:
+        self.status = message.code
+        self.reason = message.reason
+        self.fields: Fields = message.raw_headers
+        self.target = target
+        self._payload = payload
+        self._connection = connection
+        self._upload = upload
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the backend answered before the request's body was sent."""
+        return self._upload is not None and not self._upload.is_complete
+
+    @property
+    def request_body(self) -> bytes | None:
+        """What was sent as the request's body, where that was streamed, is complete and was small enough to keep."""
+        return self._upload.kept if self._upload is not None and self._upload.is_complete else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole body is here, so that reading it does not wait."""
+        return self._payload.is_eof() and self._payload.exception() is None
+
+    async def read_some(self) -> bytes:
+        """Return the next bytes of the body as they come, b"" at its end.
+
+        Raises: BackendError when the backend breaks off.
+        """
+        try:
+            return await self._payload.readany()
+        except TimeoutError as error:
+            raise BackendError(f"{self.target} stopped in the middle of its response", 504) from error
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            raise BackendError(f"{self.target} broke off its response: {describe(error)}") from error
+
+    async def read(self, limit: int) -> tuple[bytes, bool]:
+        """Return the body up to a little over ``limit`` bytes, and whether that is all of it.
+
+        Raises: BackendError when the backend breaks off.
+        """
+        if self.is_whole:
+            return self._payload.read_nowait(), True
+        parts: list[bytes] = []
+        size = 0
+        while size <= limit:
+            part = await self.read_some()
+            if not part:
+                return b"".join(parts), True
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts), False
+
+    def take(self) -> tuple[asyncio.Transport | None, bytes]:
+        """Take the connection, which has switched protocols; return its transport, and what came behind the head.
+
+        The transport is None when the backend has closed it.
+        """
+        protocol = self._connection.protocol
+        assert protocol is not None
+        transport, protocol.transport = protocol.transport, None
+        received = protocol._tail
+        self._connection.close()
+        return transport, received
+
+    def close(self) -> None:
+        """Give the connection back to the pool when both bodies came to their end, or close it."""
+        if self.is_early:
+            assert self._upload is not None
+            self._upload.cancel()
+            self._connection.close()
+        elif self.is_whole:
+            self._connection.release()
+        else:
+            self._connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """A connection to a backend that has become a WebSocket; ``received`` came behind the 101 response."""
+
+    transport: asyncio.Transport
+    fields: Fields
+    received: bytes
+    target: Target
+
+
+def describe(error: BaseException) -> str:
+    """Say in one line what an error is."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
