@@ -150,6 +150,16 @@ class Connection:
         data, self._buffer = self._buffer, b""
         return data
 
+    def read_all(self) -> bytes:
+        """Every byte until the connection ends, cleanly or not."""
+        try:
+            while self._more():
+                pass
+        except ConnectionError:
+            pass
+        data, self._buffer = self._buffer, b""
+        return data
+
     def read_response(self, method: str = "GET") -> Response:
         """The next final response, whole."""
         head = self.read_head()

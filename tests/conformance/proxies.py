@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from tests.conformance.backend import Backend, Reply
-from tests.conformance.client import fetch
+from tests.conformance.client import Connection, fetch
 
 PASSTHROUGH_HOST = "passthrough.test"
 SIG_ISS = "conformance"
@@ -166,16 +166,27 @@ def missing(name: str) -> Sequence[str]:
 
 
 def wait_until_ready(proxy: Proxy, backend: Backend) -> None:
-    """Waits until an instructed response and the control door work. Raises RuntimeError with the logs if not."""
-    backend.on("/ready", Reply(b"ready\n", [("Grip-Status", "299")]))
+    """Waits until holds and publishes work. Raises RuntimeError with the logs if they do not."""
+    backend.on("/ready", Reply(b"", [("Grip-Hold", "stream"), ("Grip-Channel", "ready")]))
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and all(process.poll() is None for process in proxy.processes):
         try:
-            ready = fetch(*proxy.client, "/ready", deadline=0.5).status == 299
-            ready = ready and fetch(*proxy.control, "/", deadline=0.5).status < 500
+            if is_ready(proxy):
+                return
         except (OSError, EOFError):
-            ready = False
-        if ready:
-            return
+            pass
         time.sleep(0.05)
     raise RuntimeError(f"{proxy.name} does not come up:\n{proxy.logs()}")
+
+
+def is_ready(proxy: Proxy) -> bool:
+    """Whether a stream is held and reached by a publish."""
+    stream = Connection(*proxy.client, deadline=0.5)
+    try:
+        if stream.request("/ready").read_head().status != 200:
+            return False
+        items = b'{"items": [{"channel": "ready", "http-stream": {"content": "x"}}]}'
+        published = fetch(*proxy.control, "/publish/", "POST", deadline=0.5, body=items)
+        return published.status == 200 and stream.read_data(1) == b"x"
+    finally:
+        stream.close()

@@ -261,6 +261,27 @@ def test_gap_fetches_the_next_link(case: Case) -> None:
     assert b"four" == connection.read_data(4)
 
 
+@pytest.mark.grip("stream holds")
+def test_item_without_prev_id_is_a_gap(case: Case) -> None:
+    """An item that does not say what it follows cannot follow a known id: the stream asks its next link."""
+    case.answer(linked(case, "1"))
+    case.answer(linked(case, "2", b"from the backend"), at="/next")
+    connection = case.stream()
+    case.say("unsequenced")
+    assert b"from the backend" == connection.read_data(16)
+    assert {f"{case.channel}; last-id=1"} == case.taken("/next").last_ids
+
+
+@pytest.mark.grip("response holds")
+def test_item_without_prev_id_replays_a_poll(case: Case) -> None:
+    """An item that does not say what it follows makes a long-poll with a prev-id ask the backend."""
+    case.answer(held(f"{case.channel}; prev-id=1", b"", "response"), Reply(b"from the backend"))
+    connection = case.poll()
+    case.resolve("unsequenced")
+    assert b"from the backend" == connection.read_response().body
+    assert {f"{case.channel}; last-id=1"} == case.taken().last_ids
+
+
 @pytest.mark.grip("stream holds; Grip-Last")
 def test_last_id_moves_on(case: Case) -> None:
     """Grip-Last names the last id that was delivered, not the one of the hold."""
