@@ -68,7 +68,8 @@ async def receive(
     Raises: BodyRefusedError.
     """
     content = request.content
-    declared = request.headers.get("Content-Length")
+    # The framing that the parser has found is the only one that counts.
+    declared = None if request._message.chunked else request.headers.get("Content-Length")
     length = int(declared) if declared is not None else None
     if limit and length is not None and length > limit:
         raise BodyRefusedError(f"The request's body has {length} bytes; at most {limit} are taken.", 413)

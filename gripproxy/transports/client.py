@@ -143,7 +143,8 @@ class Client:
     def finish(self, wheel: Wheel, keepalive_timeout: float) -> Sent:
         """End the exchange: keep the connection for the next request, or close it."""
         if self._held is None:
-            return KEPT if self.is_kept else CLOSED
+            assert self._connection is not None
+            return KEPT if self.is_kept and not self._connection.is_tainted else CLOSED
         held, connection = self._held, self._held.connection
         if connection is not None and not connection.is_closing():
             if not self.is_kept:
@@ -182,5 +183,5 @@ def client_of(request: web.BaseRequest, server: Connections) -> Client:
         peer=peer[0] if isinstance(peer, tuple) else "unix",
         is_head=request.method == "HEAD",
         is_chunkable=request.version >= (1, 1),
-        is_kept=request.keep_alive,
+        is_kept=request.keep_alive and not connection.is_tainted,
     )

@@ -16,8 +16,10 @@ import re
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
 from gripproxy.grip.wire import encode_response
 from gripproxy.hub import GONE, Transport
@@ -87,13 +89,18 @@ class Connections(web.Server):
 class ClientConnection(web.RequestHandler):
     """aiohttp's side of a client's connection."""
 
-    __slots__ = ("_latest", "_partial", "has_written")
+    __slots__ = ("_chunked", "_end", "_latest", "_partial", "has_written", "is_tainted")
 
     def __init__(self, manager: web.Server, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._latest = b""
         # Bytes of a head that is not complete yet.
         self._partial = 0
+        # The body in chunks that came last, and the last bytes that came while it did.
+        self._chunked: StreamReader | None = None
+        self._end = b""
+        # Whether the parser may have taken a trailer for a field of the next request, so that there must be none.
+        self.is_tainted = False
         # Whether the response to the request in hand has begun, which aiohttp can't know.
         self.has_written = False
 
@@ -102,16 +109,54 @@ class ClientConnection(web.RequestHandler):
 
         The latest bytes are kept: they tell whether another request came behind the one that is held.
         """
-        self._latest = data
+        if data:
+            self._latest = data
         super().data_received(data)
         messages = self._messages
         if messages:
-            if messages[-1][0].__class__ is not RawRequestMessage:
+            message = messages[-1][0]
+            if message.__class__ is not RawRequestMessage:
                 self._fail_body()
+            elif message.chunked or len(messages) > 1 or self._chunked is not None:
+                self._look_for_trailers()
+        elif self._chunked is not None:
+            self._look_for_trailers()
         elif self._waiter is not None and not self._waiter.done():
             self._partial += len(data)
             if self._partial > self.max_line_size:
                 self._refuse_head()
+
+    def _look_for_trailers(self) -> None:
+        """Renew the parser behind a body in chunks: it takes the last field of a trailer for one of the next request.
+
+        Where the next request has begun already, it is too late for that, and the connection is to be closed instead.
+        """
+        self._end = (self._end + self._latest)[-4:]
+        bodies = [(message.chunked, body) for message, body in self._messages if isinstance(message, RawRequestMessage)]
+        if self._chunked is not None:
+            bodies.insert(0, (True, self._chunked))
+        *earlier, (is_chunked, body) = bodies
+        if any(was_chunked for was_chunked, _ in earlier):
+            self.is_tainted = True
+        self._chunked = body if is_chunked and not body.is_eof() else None
+        if is_chunked and body.is_eof():
+            if self._end == b"\r\n\r\n":
+                self._parser = self._new_parser()
+            else:
+                self.is_tainted = True
+
+    def _new_parser(self) -> HttpRequestParser:
+        return HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=MAX_MSG_QUEUE_SIZE,
+        )
 
     def has_large_head(self, request: web.BaseRequest) -> bool:
         """Whether a request's line and fields have more bytes than `max_line_size` in all; aiohttp counts each."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.door import Case, Door, route, start_door
+from tests.integration.door import Case, route, start_door
 from tests.integration.processes import Process, Processes, free_port
 from tests.integration.raw_backend import RawBackend
 
