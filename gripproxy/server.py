@@ -25,6 +25,7 @@ from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
 from gripproxy.proxy import Proxy
 from gripproxy.routes import Routes
+from gripproxy.subscriptions import Subscriptions
 from gripproxy.transports.holds import Holds
 from gripproxy.transports.takeover import Connections
 from gripproxy.transports.wheel import Wheel
@@ -104,23 +105,23 @@ class Server:
             on_end=proxy.on_end,
         )
         proxy.connections = connections
-        proxy.holds = holds
+        proxy.holds = proxy.opening.holds = holds
 
         def recover(realm: str | None) -> None:
             delivery.recover()
             proxy.refresh(realm)
 
         bus = LocalBus(delivery.receive, metrics)
-        control = Control(config, Publishers(config), bus, metrics, recover, time.time)
+        subscriptions = Subscriptions(loop, hub.channels, config.limits.subscription_linger, secrets.token_hex(4))
+        hub.on_channel = subscriptions.on_channel
+        control = Control(config, Publishers(config), bus, metrics, recover, time.time, subscriptions)
         publishers = web.Server(
             control.handle,
             keepalive_timeout=config.control.keepalive_timeout + KEEP_ALIVE_GRACE,
             access_log=None,
             logger=request_log("gripproxy.http"),
         )
-        zeromq = Zeromq(config, bus, hub, metrics)
-        if config.zeromq.sub:
-            hub.on_channel = zeromq.on_channel
+        zeromq = Zeromq(config, bus, subscriptions, metrics)
         metrics.watch(
             "connections",
             lambda: {"http": len(connections.connections), **Counter(hold.transport_name for hold in holds.open)},
@@ -161,6 +162,7 @@ class Server:
             inputs.cancel()
             await asyncio.wait([inputs])
             zeromq.close()
+            subscriptions.close()
             connections.pre_shutdown()
             await drain(holds, config.server.shutdown_timeout, hurry)
             await connections.shutdown(HANDLER_GRACE)

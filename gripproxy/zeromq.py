@@ -20,8 +20,8 @@ from gripproxy.config import Config, parse_endpoint
 from gripproxy.errors import ItemError
 from gripproxy.grip.item import Item
 from gripproxy.grip.zeromq import answer_question, parse_message
-from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
+from gripproxy.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     import zmq.asyncio
@@ -53,12 +53,12 @@ class Zeromq:
         self,
         config: Config,
         bus: Bus,
-        hub: Hub,
+        subscriptions: Subscriptions,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = config.zeromq
-        self._hub = hub
+        self._subscriptions = subscriptions
         self._message_max = config.control.max_body
         self._intake = Intake(config, bus, metrics, clock)
         # Path of each Unix socket that was bound -> its inode.
@@ -71,7 +71,7 @@ class Zeromq:
             require_pyzmq(config)
 
     def open(self) -> None:
-        """Bind or connect the sockets; from now on ``on_channel`` wants to be called.
+        """Bind or connect the sockets.
 
         Raises: OSError when an address can't be used.
         """
@@ -87,8 +87,7 @@ class Zeromq:
                 self._pull = self._socket(zmq.PULL, (settings.pull,), self._message_max)
             if settings.sub:
                 self._sub = self._socket(zmq.SUB, settings.sub, self._message_max, settings.sub_connect)
-                for realm, channel in self._hub.channels:
-                    self.on_channel(realm, channel, True)
+                self._subscriptions.watch(settings.realm).tell(self._tell)
             if settings.command:
                 self._command = self._socket(zmq.REP, (settings.command,), QUESTION_MAX)
         except OSError:
@@ -117,14 +116,15 @@ class Zeromq:
         self._paths.clear()
         self._context = self._pull = self._sub = self._command = None
 
-    def on_channel(self, realm: str, channel: str, has_subscribers: bool) -> None:
-        """Tell the publishers at SUB that a channel has its first subscriber, or has lost its last."""
-        if self._sub is None or realm != self._settings.realm:
+    def _tell(self, realm: str, channel: str, is_subscribed: bool) -> None:
+        """Tell the publishers at SUB of a channel."""
+        if self._sub is None:
             return
-        if has_subscribers:
-            self._sub.subscribe(channel.encode("utf-8", "replace"))
+        topic = channel.encode("utf-8", "replace")
+        if is_subscribed:
+            self._sub.subscribe(topic)
         else:
-            self._sub.unsubscribe(channel.encode("utf-8", "replace"))
+            self._sub.unsubscribe(topic)
 
     def _socket(
         self, kind: int, endpoints: tuple[str, ...], message_max: int, is_connecting: bool = False

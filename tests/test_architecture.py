@@ -20,6 +20,8 @@ FLOORS = {
     "server": 6,  # the house
     "check": 6,  # and what it would come to
     "proxy": 5,  # doors ...
+    "holding": 4,
+    "opening": 4,
     "control": 5,
     "publish": 5,  # ... and commands: each is a client of what lies below
     "import_routes": 5,
@@ -34,6 +36,7 @@ FLOORS = {
     "routes": 2,  # memory
     "auth": 2,
     "hub": 2,
+    "subscriptions": 2,
     "metrics": 2,
     "collector": 2,
     "grip": 1,  # the protocol

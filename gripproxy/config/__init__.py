@@ -138,6 +138,9 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     duplicates_age: Seconds = 60.0
     # Seconds an item waits for the one before it. Pushpin's message_wait.
     message_wait: Seconds = 5.0
+    # Seconds that publishers who ask are told that a channel has subscribers after it lost its last: a long-poller is
+    # back soon. Pushpin's.
+    subscription_linger: Seconds = 60.0
 
 
 class Realm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
     POST /publish/  /realm/NAME/publish/  /service/NAME/publish/      items for the realm (``/publish/``: "default")
     POST /recover/  /realm/NAME/recover/                              forget what was delivered, refresh the holds
+    GET  /realm/NAME/subscriptions/items/  .../stream/                which channels have subscribers
     GET  /  /health  /ready  /metrics
 
 Everything is checked before anything is published, and a batch goes out whole or not at all. After it went out the
@@ -17,7 +18,17 @@ from aiohttp import hdrs, web
 from gripproxy.auth import Publishers, challenge
 from gripproxy.bus import Bus
 from gripproxy.config import DEFAULT_REALM, Config
-from gripproxy.control.answer import TEXT, Answer, RefusalError, encode_answer, encode_body, negotiate
+from gripproxy.control.answer import (
+    CONTENT_TYPES,
+    JSON,
+    TEXT,
+    Answer,
+    RefusalError,
+    encode_answer,
+    encode_body,
+    negotiate,
+)
+from gripproxy.control.monitor import Monitor
 from gripproxy.control.request import (
     LOG_EVERY,
     Target,
@@ -33,6 +44,7 @@ from gripproxy.grip.fields import Fields
 from gripproxy.grip.item import Item, parse_items
 from gripproxy.metrics import CONTENT_TYPE as METRICS_TYPE
 from gripproxy.metrics import Metrics
+from gripproxy.subscriptions import Subscriptions
 
 __all__ = ["KEEP_ALIVE_GRACE", "Control", "request_log"]
 
@@ -52,6 +64,9 @@ FASTLY_KEY = "Fastly-Key"
 RETRY_SOON: Fields = ((b"Retry-After", b"1"),)
 
 
+Endpoint = Callable[[web.BaseRequest, Target, str | None], Awaitable[Answer | web.StreamResponse]]
+
+
 class Control:
     """Answers the requests that come in at the control door; ``handle`` is made for a bare ``aiohttp.web.Server``."""
 
@@ -63,6 +78,7 @@ class Control:
         metrics: Metrics,
         recover: Callable[[str | None], None],
         clock: Callable[[], float],
+        subscriptions: Subscriptions,
     ) -> None:
         """``clock`` tells the seconds since the epoch; ``recover(realm)`` forgets what was delivered and refreshes."""
         self._body_max = config.control.max_body
@@ -74,16 +90,19 @@ class Control:
         self._metrics = metrics
         self._recover = recover
         self._clock = clock
+        self._monitor = Monitor(subscriptions)
         self._refusals = Refusals(clock)
         # Why no new work should come here, for /ready; the server says so while it starts and while it drains.
         self.unready = ""
-        self._endpoints: dict[str, Callable[[web.BaseRequest, Target, str | None], Awaitable[Answer]]] = {
+        self._endpoints: dict[str, Endpoint] = {
             "about": self._tell_about,
             "health": self._tell_health,
             "ready": self._tell_ready,
             "metrics": self._tell_metrics,
             "publish": self._publish,
             "recover": self._recover_realm,
+            "subscriptions": self._list_subscriptions,
+            "subscription-stream": self._stream_subscriptions,
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -91,6 +110,7 @@ class Control:
         accept = request.headers.getall(hdrs.ACCEPT, None)
         form = negotiate(", ".join(accept)) if accept else TEXT
         target = resolve(request.raw_path)
+        answer: Answer | web.StreamResponse
         try:
             check_method(request.method, target.endpoint)
             answer = await self._endpoints[target.endpoint](request, target, form)
@@ -131,6 +151,18 @@ class Control:
         self._metrics.publishes["200"] += 1
         self._recover(target.realm)
         return self._answer(request, 200, form, "Updated")
+
+    async def _list_subscriptions(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        self._authorize(request, target.realm)
+        body = self._monitor.items(target.realm, request.query.get("since"))
+        idle_time = self._idle_time if request.keep_alive else None
+        return encode_body(200, CONTENT_TYPES[JSON], body, idle_time, head_only=request.method == "HEAD")
+
+    async def _stream_subscriptions(
+        self, request: web.BaseRequest, target: Target, form: str | None
+    ) -> web.StreamResponse:
+        self._authorize(request, target.realm)
+        return await self._monitor.stream(target.realm, request)
 
     async def _tell_about(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
         return self._answer(request, 200, form, "gripproxy control")

@@ -46,6 +46,10 @@ PATHS = {
     ("recover",): "recover",
     ("realm", "*", "recover"): "recover",
     ("realm", "*", "publish", "*"): "channel",
+    ("subscriptions", "items"): "subscriptions",
+    ("subscriptions", "stream"): "subscription-stream",
+    ("realm", "*", "subscriptions", "items"): "subscriptions",
+    ("realm", "*", "subscriptions", "stream"): "subscription-stream",
 }
 
 # Endpoint -> methods; the others take any.
@@ -55,6 +59,8 @@ METHODS = {
     "metrics": ("GET", "HEAD"),
     "publish": ("POST",),
     "recover": ("POST",),
+    "subscriptions": ("GET", "HEAD"),
+    "subscription-stream": ("GET",),
 }
 
 NOT_FOUND = {
@@ -81,9 +87,13 @@ def resolve(path: str) -> Target:
     if not path.startswith("/"):
         path = "/" + path.partition("://")[2].partition("/")[2]
     parts = [unquote(part) for part in path.removesuffix("/").split("/")[1:]]
-    pattern = tuple("*" if index in (1, 3) and len(parts) > 2 else part for index, part in enumerate(parts))
-    endpoint = PATHS.get(pattern, "nothing")
+    endpoint = PATHS.get(_pattern(parts, 1)) or PATHS.get(_pattern(parts, 1, 3), "nothing")
     return Target(endpoint, parts[1] if len(parts) > 2 else DEFAULT_REALM)
+
+
+def _pattern(parts: list[str], *names: int) -> tuple[str, ...]:
+    """Put a star for the parts that are names."""
+    return tuple("*" if index in names and len(parts) > 2 else part for index, part in enumerate(parts))
 
 
 def check_method(method: str, endpoint: str) -> None:

@@ -13,8 +13,8 @@ from gripproxy.config import Config, Realm, Route
 from gripproxy.config import Zeromq as Settings
 from gripproxy.errors import ConfigError, ItemError
 from gripproxy.grip.item import HttpStream, Item
-from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
+from gripproxy.subscriptions import Subscriptions
 from gripproxy.zeromq import Faults, Intake, Zeromq, read_pull, read_sub
 
 ROUTES = (Route(backends=("http://127.0.0.1:8000",)),)
@@ -135,8 +135,8 @@ def make(settings: Settings) -> Zeromq:
     try:
         metrics = Metrics()
         bus = LocalBus(lambda realm, items: None, metrics)
-        hub = Hub(loop, on_error=lambda subscriber, error: None)
-        return Zeromq(Config(routes=ROUTES, zeromq=settings, source="file.toml"), bus, hub, metrics)
+        subscriptions = Subscriptions(loop, {}, 0.0, "x")
+        return Zeromq(Config(routes=ROUTES, zeromq=settings, source="file.toml"), bus, subscriptions, metrics)
     finally:
         loop.close()
 
@@ -158,7 +158,6 @@ def test_without_inputs_it_needs_nothing_and_does_nothing(caplog: pytest.LogCapt
     caplog.set_level(logging.DEBUG)
     inputs = make(Settings())
     inputs.open()
-    inputs.on_channel("default", "a", True)
     result: Any = asyncio.run(inputs.run())
     inputs.close()
 

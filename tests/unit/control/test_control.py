@@ -16,6 +16,7 @@ from gripproxy.control import Control, Refusals
 from gripproxy.control.request import Target
 from gripproxy.grip.item import Item, parse_items
 from gripproxy.metrics import Metrics
+from gripproxy.subscriptions import Subscriptions
 
 BODY = b'{"items":[{"channel":"a","http-stream":{"content":"x"},"ws-message":{"content":"y"}}]}'
 
@@ -68,6 +69,7 @@ class Request:
     version: Any = HttpVersion11
     writer: Writer = field(default_factory=Writer)
     protocol: Protocol = field(default_factory=Protocol)
+    query: dict[str, str] = field(default_factory=dict)
 
 
 class Bus:
@@ -105,8 +107,17 @@ class Door:
         self.bus = bus or Bus()
         self.metrics = Metrics()
         self.recovered: list[str | None] = []
+        loop = asyncio.new_event_loop()
+        loop.close()  # without linger nothing is left to wait for
+        self.subscriptions = Subscriptions(loop, {("default", "a"): 1, ("keyed", "b"): 2}, 0.0, "ab")
         self.control = Control(
-            config, Publishers(config), self.bus, self.metrics, self.recovered.append, lambda: 1_700_000_000.0
+            config,
+            Publishers(config),
+            self.bus,
+            self.metrics,
+            self.recovered.append,
+            lambda: 1_700_000_000.0,
+            self.subscriptions,
         )
 
     def ask(self, raw_path: str, method: str = "POST", body: bytes = BODY, **fields: str) -> tuple[int, str]:
@@ -271,6 +282,39 @@ def test_recover_concerns_one_realm(path: str, realm: str) -> None:
 
     assert (200, "Updated\n") == door.ask(path, body=b"")
     assert [realm] == door.recovered
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "fields", "status", "text"),
+    [
+        (
+            "/subscriptions/items/", {}, {}, 200,
+            '{"items":[{"channel":"a","state":"subscribed"}],"last_cursor":"YWJfMA=="}',
+        ),
+        ("/subscriptions/items/", {"since": "cursor:YWJfMA=="}, {}, 200, '{"items":[],"last_cursor":"YWJfMA=="}'),
+        (
+            "/subscriptions/items/", {"since": "cursor:x"}, {}, 404,
+            "The changes since that cursor are not known; ask without since.\n",
+        ),
+        ("/realm/keyed/subscriptions/items/", {}, {}, 401, "credentials are missing\n"),
+        ("/realm/keyed/subscriptions/stream/", {}, {}, 401, "credentials are missing\n"),
+        (
+            "/realm/keyed/subscriptions/items/", {}, {"Authorization": "Bearer secret"}, 200,
+            '{"items":[{"channel":"b","state":"subscribed"}],"last_cursor":"YWJfMA=="}',
+        ),
+        ("/realm/none/subscriptions/stream/", {}, {}, 404, "There is no realm 'none'.\n"),
+        (
+            "/subscriptions/items/", {}, {"Origin": "http://a"}, 403,
+            "A request that a web page makes (it has Origin) needs credentials.\n",
+        ),
+    ],
+)  # fmt: skip
+def test_subscriptions_are_told_to_who_may_publish(
+    path: str, query: dict[str, str], fields: dict[str, str], status: int, text: str
+) -> None:
+    request = Request(path, "GET", CIMultiDict(fields), query=query)
+
+    assert (status, text) == Door().answer(request)
 
 
 def test_a_proxy_that_drains_is_not_ready_but_alive() -> None:
