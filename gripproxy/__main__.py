@@ -1,4 +1,4 @@
-"""The command line: `gripproxy run`, `check`, `publish`, `load`. Each command lives with its subject."""
+"""The command line: `gripproxy run`, `check`, `publish`, `load`, `import-routes`; each lives with its subject."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ from gripproxy import __version__
 from gripproxy import check as checking
 from gripproxy.config import Config, load
 from gripproxy.errors import ConfigError
+from gripproxy.import_routes import import_routes_command
 from gripproxy.load.command import load_command
 from gripproxy.logs import configure
 from gripproxy.publish import publish_command
@@ -61,6 +62,7 @@ def check(config: Path | None, backend: str | None) -> None:
 
 main.add_command(publish_command)
 main.add_command(load_command)
+main.add_command(import_routes_command)
 
 
 def _fail(message: str, status: int) -> Any:

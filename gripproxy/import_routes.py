@@ -7,8 +7,9 @@ configuration that loads, as far as the files it names exist.
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
+import click
 from msgspec.structs import asdict
 
 from gripproxy import config
@@ -69,6 +70,23 @@ def import_routes(text: str) -> tuple[str, list[str]]:
     for protocol, number in halves.values():
         warnings.append(f"line {number}: proto={protocol}: a route takes HTTP and WebSockets both")
     return "\n".join(map(_encode, routes.values())), warnings
+
+
+@click.command("import-routes")
+@click.argument("file", type=click.File(encoding="utf-8"))
+def import_routes_command(file: TextIO) -> None:
+    """Turn Pushpin's routes into TOML.
+
+    FILE is Pushpin's routes file, or - for standard input. The routes go to standard output, what could not be taken
+    over to standard error.
+    """
+    try:
+        toml, warnings = import_routes(file.read())
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{file.name}: is not UTF-8: {error.reason} at byte {error.start}") from None
+    for warning in warnings:
+        click.echo(f"{file.name}: {warning}", err=True)
+    click.echo(toml, nl=False)
 
 
 def _are_halves(half: tuple[str, int] | None, protocol: str) -> bool:

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gripproxy.check import check
 from gripproxy.config import load
 from gripproxy.errors import ConfigError
-from gripproxy.import_routes import import_routes
+from gripproxy.import_routes import import_routes, import_routes_command
 
 A = {"backends": ["http://a:1"], "websocket": "passthrough"}
 B = {"backends": ["http://a:1"]}  # over-http is the default
@@ -209,3 +211,36 @@ api.example.com,path_beg=/v1/,sig_iss=realm,sig_key=base64:c2VjcmV0  10.0.0.1:80
     first, second = load(path).routes
     assert ("*", ("http://localhost:8000",)) == (first.host, first.backends)
     assert ("api.example.com", "/v1/", "realm") == (second.host, second.path, second.sig_iss)
+
+
+def test_the_command_prints_routes_that_check_takes(tmp_path: Path) -> None:
+    routes, made = tmp_path / "routes", tmp_path / "config.toml"
+    routes.write_text("* localhost:8000,over_http\n*,path_beg=/a/,jsonp_mode=basic b:1\nx\n")
+
+    result = CliRunner().invoke(import_routes_command, [str(routes)])
+    made.write_text(result.stdout)
+
+    assert 0 == result.exit_code
+    assert [
+        f"{routes}: line 3: left out: there is no target",
+        f"{routes}: line 2: JSON-P has no equivalent",
+    ] == sorted(result.stderr.splitlines(), reverse=True)
+    assert ["route */", "route */a/"] == [line for line in check(made) if line.startswith("route ")]
+
+
+def test_the_command_reads_standard_input() -> None:
+    result = CliRunner().invoke(import_routes_command, ["-"], input="* a:1,over_http\n")
+
+    assert (0, '[[routes]]\nbackends = ["http://a:1"]\n', "") == (result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.mark.parametrize(("content", "code", "problem"), [(None, 2, "No such file"), (b"* \xff:1", 1, "is not UTF-8")])
+def test_the_command_says_what_it_cannot_read(tmp_path: Path, content: bytes | None, code: int, problem: str) -> None:
+    routes = tmp_path / "routes"
+    if content is not None:
+        routes.write_bytes(content)
+    result = CliRunner().invoke(import_routes_command, [str(routes)])
+
+    assert (code, "") == (result.exit_code, result.stdout)
+    assert problem in result.stderr
+    assert "Traceback" not in result.stderr
