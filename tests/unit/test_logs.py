@@ -1,0 +1,66 @@
+"""Log lines as text and as JSON."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from gripproxy.config import Log
+from gripproxy.logs import configure
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what `configure` does to the process."""
+    root, raising = logging.getLogger(), logging.raiseExceptions
+    names = ("gripproxy.access", "aiohttp")
+    before = root.level, root.handlers[:], [logging.getLogger(name).level for name in names]
+    yield
+    root.level, root.handlers[:] = before[:2]
+    for name, level in zip(names, before[2], strict=True):
+        logging.getLogger(name).setLevel(level)
+    root.setLevel(before[0])
+    logging.raiseExceptions = raising
+
+
+def test_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Time, level, name and message in one line on standard error."""
+    configure(Log())
+    logging.getLogger("gripproxy.x").warning("%d items", 3)
+    captured = capsys.readouterr()
+    assert "" == captured.out
+    assert captured.err.endswith(" WARNING gripproxy.x: 3 items\n")
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """One object a line; a line end in a message is escaped, and so no line of its own."""
+    configure(Log(json=True))
+    logging.getLogger("gripproxy.x").info("a\nb é")
+    (line,) = capsys.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert {"level": "info", "logger": "gripproxy.x", "message": "a\nb é"}.items() <= entry.items()
+    assert entry["time"].endswith("Z")
+
+
+def test_json_has_the_traceback_inside(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Log(json=True))
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("gripproxy.x").exception("failed")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ValueError: why" in json.loads(line)["traceback"]
+
+
+def test_level(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Log(level="warning"))
+    logging.getLogger("gripproxy.x").info("not shown")
+    assert "" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("access", [True, False])
+def test_the_access_log_is_on_when_asked_for(capsys: pytest.CaptureFixture[str], access: bool) -> None:
+    configure(Log(access=access))
+    logging.getLogger("gripproxy.access").info("GET /")
+    assert access == ("GET /" in capsys.readouterr().err)
