@@ -166,6 +166,7 @@ class Server:
             connections.pre_shutdown()
             await drain(holds, config.server.shutdown_timeout, hurry)
             await connections.shutdown(HANDLER_GRACE)
+            publishers.pre_shutdown()
             await publishers.shutdown(HANDLER_GRACE)
             delivery.close()
             wheel.close()
