@@ -10,9 +10,7 @@ Invariant: a response that has begun is either completed or its connection is cu
 
 import asyncio
 import logging
-import random
 import time
-import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -22,30 +20,23 @@ from aiohttp import web
 
 from gripproxy.backend import Backend, Request, Response
 from gripproxy.config import Config
-from gripproxy.errors import AuthError, BackendError, FilterError, InstructError
+from gripproxy.errors import AuthError, BackendError, InstructError
 from gripproxy.forwarding import Forwarding, MalformedRequestError
-from gripproxy.grip import wire
-from gripproxy.grip.answer import EVENTS_TYPE, message_prefix
-from gripproxy.grip.commands import Reject
+from gripproxy.grip.answer import EVENTS_TYPE
 from gripproxy.grip.cors import Cors
-from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields, field_values, media_type
-from gripproxy.grip.instruct import Channel, Instruct, is_instruct
-from gripproxy.grip.reception import Reception
+from gripproxy.grip.instruct import Instruct, is_instruct
 from gripproxy.grip.tokens import verify
-from gripproxy.grip.websocket import Limits as SessionLimits
-from gripproxy.grip.websocket import Session
+from gripproxy.holding import hold_response, hold_stream, prepare
 from gripproxy.links import Links, resolve
 from gripproxy.metrics import Metrics
+from gripproxy.opening import Opening
 from gripproxy.routes import Route, Routes
 from gripproxy.transports import Done, Follow, Outcome, Replay, bodies
 from gripproxy.transports.bodies import BodyRefusedError
 from gripproxy.transports.client import Client, client_of
-from gripproxy.transports.handshake import encode_accept, offers_deflate, refusal
 from gripproxy.transports.holds import Holds
 from gripproxy.transports.linked import LinkedStream
-from gripproxy.transports.over_http import OverHttp
-from gripproxy.transports.passthrough import Passthrough
 from gripproxy.transports.response import ResponseHold
 from gripproxy.transports.stream import StreamHold
 from gripproxy.transports.takeover import CLOSED, Connections, Held
@@ -60,6 +51,9 @@ REFRESHED_AT_ONCE = 20
 REFRESH_PAUSE = 0.1
 
 AnyHold = StreamHold | ResponseHold | WebSocketHold
+
+# By hundreds of the status; 0 is a long-poll that is held, or a client that left.
+STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
 
 TEXT = ((b"Content-Type", b"text/plain; charset=utf-8"),)
 
@@ -76,7 +70,7 @@ class Proxy:
         self._links = Links(backend, routes)
         self._limits = config.limits
         self._keepalive_timeout = config.server.keepalive_timeout
-        self._session_limits_of: dict[bool, SessionLimits] = {}
+        self.opening = Opening(backend, config.limits, self._refuse, self._fail)
         self._forwarding = Forwarding(config.server.trusted_proxies, is_secure=bool(config.server.certificate))
         # Set by the server once both exist: a hold needs the connections, which need `handle`.
         self.connections: Connections
@@ -101,7 +95,7 @@ class Proxy:
         if route is None:
             log.info("%s: no route for host %r, path %r", client.peer, host, target[:200])
             self._refuse(client, 502, "Route not found\n")
-            return client.finish(self.holds.wheel, self._keepalive_timeout)
+            return self._finish(client)
         if route.cors:
             client.cors = Cors.of(request.method, request.raw_headers, route.cors)
         if route.trusted is not None and _is_from_upstream(route, request):
@@ -110,6 +104,18 @@ class Proxy:
             return await self._serve(request, client, route, host, target)
         except ConnectionResetError:
             return CLOSED
+        finally:
+            self._metrics.requests[STATUS_CLASSES[client.status // 100]] += 1
+            if access.isEnabledFor(logging.INFO):
+                access.info(
+                    "%s %s %s%s route=%s %s",
+                    client.peer,
+                    request.method,
+                    host,
+                    target,
+                    route.id,
+                    client.status or ("held" if client.is_taken else "left"),
+                )
 
     async def _serve(
         self, request: web.BaseRequest, client: Client, route: Route, host: str, target: str
@@ -119,11 +125,12 @@ class Proxy:
             fields += _grip_fields(request.raw_headers)
         asked = Request(request.method, route.rewritten(target).encode("utf-8", "surrogateescape"), fields)
         if self._forwarding.is_websocket(request):
-            return await self._open_websocket(request, client, route, asked)
+            await self.opening.open(request, client, route, asked)
+            return self._finish(client)
         if _has_events(request) and route.websocket == "over-http" and not route.is_trusted:
             client.is_kept = client.is_kept and request.content.is_eof()
             self._refuse(client, 403, "Client not allowed to send WebSocket events directly.\n")
-            return client.finish(self.holds.wheel, self._keepalive_timeout)
+            return self._finish(client)
         expects = request.headers.get("Expect", "").lower() == "100-continue" and client.is_chunkable
         before_body = None
         if request.body_exists:
@@ -141,9 +148,7 @@ class Proxy:
                 before_body = client.write_continue
         uri = f"{self._forwarding.scheme}://{host}{target}"
         await self._exchange(client, route, asked, uri, before_body)
-        if client.is_taken:
-            return CLOSED
-        return client.finish(self.holds.wheel, self._keepalive_timeout)
+        return self._finish(client)
 
     async def _exchange(
         self,
@@ -203,229 +208,16 @@ class Proxy:
             raise BackendError(
                 f"{response.target} sent a GRIP response of more than {self._limits.hold_body} bytes (limits.hold_body)"
             )
-        instruct = self._prepare(route, instruct)
+        instruct = prepare(route, instruct, self._limits)
         if instruct.hold == "response":
-            self._hold_response(client, route, asked, instruct, uri)
+            if not isinstance(asked.body, bytes) or len(asked.body) > self._limits.replay_body:
+                self._refuse(client, 400, "Request too large to accept GRIP instruct.\n")
+                return
+            hold_response(self.holds, client, route, asked, instruct, uri)
         elif instruct.hold == "stream" or instruct.next_link is not None:
-            await self._hold_stream(client, route, instruct, None if is_whole else response, uri)
+            await hold_stream(self.holds, client, route, instruct, None if is_whole else response, uri)
         else:
             client.respond(instruct.status, instruct.reason, instruct.fields, instruct.body)
-
-    def _prepare(self, route: Route, instruct: Instruct) -> Instruct:
-        """Return an instruct with the channels that the route makes of it, and its body filtered.
-
-        Raises: BackendError when a filter can't be applied to the body.
-        """
-        channels = instruct.channels
-        names = dict.fromkeys(name for channel in channels for name in channel.filters)
-        body = instruct.body
-        if names:
-            try:
-                body = Reception(channels, instruct.meta).response(channels, body)
-            except FilterError as error:
-                raise BackendError(f"the response can't be filtered: {error}") from error
-        if route.prefix:
-            channels = tuple(replace(channel, name=route.prefix + channel.name) for channel in channels)
-        if route.subscribe and instruct.hold is not None:
-            given = {channel.name for channel in channels}
-            channels += tuple(Channel(name) for name in route.subscribe if name not in given)
-        most = self._limits.channels_per_connection
-        if len(channels) > most:
-            log.warning(
-                "%s: a hold asks for %d channels; limits.channels_per_connection is %d", route.id, len(channels), most
-            )
-        return replace(instruct, channels=channels[:most], body=body)
-
-    def _hold_response(self, client: Client, route: Route, asked: Request, instruct: Instruct, uri: str) -> None:
-        if not isinstance(asked.body, bytes) or len(asked.body) > self._limits.replay_body:
-            self._refuse(client, 400, "Request too large to accept GRIP instruct.\n")
-            return
-        is_kept = client.is_kept and client.is_alone
-        transport, received = client.take()
-        hold = ResponseHold(
-            self.holds,
-            route,
-            instruct,
-            asked,
-            transport,
-            received,
-            is_head=client.is_head,
-            is_kept=is_kept,
-            asked_again=client.asked,
-            cors=client.cors,
-            uri=uri,
-        )
-        self._metrics.holds["response"] += 1
-        if instruct.gone_link is not None:
-            hold.gone_link = resolve(uri, instruct.gone_link.uri)
-        hold.begin()
-
-    async def _hold_stream(
-        self, client: Client, route: Route, instruct: Instruct, rest: Response | None, uri: str
-    ) -> None:
-        is_chunked = client.is_chunkable
-        is_kept = client.is_kept and client.is_alone and is_chunked
-        if client.is_head:
-            client.respond(instruct.status, instruct.reason, instruct.fields, b"")
-            return
-        transport, received = client.take()
-        hold: StreamHold
-        linked: LinkedStream | None = None
-        if rest is not None or _is_linked(instruct):
-            hold = linked = LinkedStream(
-                self.holds,
-                route,
-                instruct,
-                transport,
-                received,
-                is_chunked=is_chunked,
-                is_kept=is_kept,
-                uri=uri,
-                host=urlsplit(uri).netloc,
-            )
-        else:
-            hold = StreamHold(self.holds, route, instruct, transport, received, is_chunked=is_chunked, is_kept=is_kept)
-        self._metrics.holds["stream"] += 1
-        if instruct.gone_link is not None:
-            hold.gone_link, hold.origin = resolve(uri, instruct.gone_link.uri), uri
-        hold.begin()
-        fields = instruct.fields if client.cors is None else client.cors.complete(instruct.fields)
-        head = (
-            wire.encode_status_line(instruct.status, instruct.reason),
-            wire.encode_fields(fields),
-            b"Transfer-Encoding: chunked\r\n" if is_chunked else b"",
-            b"" if is_kept else b"Connection: close\r\n",
-            b"\r\n",
-            wire.chunk(instruct.body) if is_chunked else instruct.body,
-        )
-        transport.write(b"".join(head))
-        if linked is None:
-            return
-        if rest is not None:
-            await self._stream_rest(linked, rest)
-        linked.proceed()
-
-    async def _stream_rest(self, hold: LinkedStream, rest: Response) -> None:
-        """Write what is still to come of the body that a hold begins with."""
-        hold.wait()
-        try:
-            while part := await rest.read_some():
-                hold.write_body(part)
-                await hold.drain()
-        except BackendError as error:
-            log.warning("%s: %s", hold.route.id, error)
-            hold.break_off("backend")
-        finally:
-            if hold.connection is not None:
-                hold.connection.set_write_buffer_limits(high=self._limits.unsent)
-
-    # WebSockets
-
-    async def _open_websocket(
-        self, request: web.BaseRequest, client: Client, route: Route, asked: Request
-    ) -> web.StreamResponse:
-        """Ask the backend whether it accepts a WebSocket, and hold it if so."""
-        refused = refusal(request.method, request.version, request.raw_headers, has_body=request.body_exists)
-        if refused is not None:
-            log.info("%s: refused a WebSocket: %s", client.peer, refused.body.decode().strip())
-            client.is_kept = False
-            client.respond(refused.status, refused.reason, refused.fields, refused.body)
-            return CLOSED
-        is_deflated = offers_deflate(request.raw_headers)
-        if route.websocket == "passthrough":
-            return await self._open_passthrough(request, client, route, asked, is_deflated=is_deflated)
-        asks_grip = route.grip or (route.is_trusted and message_prefix(request.raw_headers) is not None)
-        fields = tuple(field for field in asked.fields if _is_forwarded_with_events(field[0].lower()))
-        if asks_grip:
-            fields += (GRIP_EXTENSION,)
-        session = Session(
-            str(uuid.uuid4()),
-            self._session_limits(route),
-            random.random(),  # noqa: S311  # spreads retries
-            is_grip=route.grip,
-        )
-        leg = OverHttp(self._backend, route, asked.target, fields, session)
-        try:
-            async with asyncio.timeout(self._limits.websocket_handshake_timeout):
-                answer = await leg.open()
-        except TimeoutError:
-            self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
-            return client.finish(self.holds.wheel, self._keepalive_timeout)
-        if isinstance(answer, Reject):
-            client.respond(answer.status, answer.reason, answer.fields, answer.body)
-            return client.finish(self.holds.wheel, self._keepalive_timeout)
-        accept, commands = answer
-        key = request.headers["Sec-WebSocket-Key"].encode()
-        accepted = accept.fields + (accept.extensions if asks_grip else ())
-        try:
-            transport, received = client.take()
-        except ConnectionResetError:
-            leg.receive(Event("DISCONNECT"))
-            raise
-        hold = leg.hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
-        self._metrics.holds["websocket"] += 1
-        transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
-        leg.obey(commands)
-        if received:
-            hold.data_received(received)
-        leg.begin()
-        return CLOSED
-
-    async def _open_passthrough(
-        self, request: web.BaseRequest, client: Client, route: Route, asked: Request, *, is_deflated: bool
-    ) -> web.StreamResponse:
-        """Ask the backend for a WebSocket of its own, and relay between the two."""
-        fields = tuple(field for field in asked.fields if field[0].lower() not in _OF_THE_HANDSHAKE)
-        asks_grip = route.grip or (route.is_trusted and message_prefix(request.raw_headers) is not None)
-        if asks_grip:
-            fields += (GRIP_EXTENSION,)
-        try:
-            async with asyncio.timeout(self._limits.websocket_handshake_timeout):
-                upgraded = await self._backend.upgrade(route, replace(asked, fields=fields))
-        except TimeoutError:
-            self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
-            return client.finish(self.holds.wheel, self._keepalive_timeout)
-        except BackendError as error:
-            log.warning("WebSocket %s: %s", route.id, error)
-            self._refuse(client, error.status, self._explain(route, str(error)))
-            return client.finish(self.holds.wheel, self._keepalive_timeout)
-        if isinstance(upgraded, Response):
-            try:
-                await bodies.pass_through(client, upgraded)
-            except BackendError as error:
-                self._fail(client, route, asked, error)
-            finally:
-                upgraded.close()
-            return client.finish(self.holds.wheel, self._keepalive_timeout)
-        leg = Passthrough(upgraded, self._limits.websocket_message, is_grip=route.grip)
-        try:
-            transport, received = client.take()
-        except ConnectionResetError:
-            leg.receive(Event("DISCONNECT"))
-            raise
-        key = request.headers["Sec-WebSocket-Key"].encode()
-        accepted = leg.fields
-        if asks_grip and not route.grip:
-            accepted += tuple(one for one in upgraded.fields if one[0].lower() == b"sec-websocket-extensions")
-        transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
-        hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
-        self._metrics.holds["websocket"] += 1
-        leg.begin(hold, upgraded.received)
-        if received:
-            hold.data_received(received)
-        return CLOSED
-
-    def _session_limits(self, route: Route) -> SessionLimits:
-        limits = self._session_limits_of.get(route.one_event)
-        if limits is None:
-            limits = self._session_limits_of[route.one_event] = SessionLimits(
-                message_size=self._limits.websocket_message,
-                buffered=self._limits.websocket_buffered,
-                # An echo of all that waits has to fit, with what each event costs.
-                response_size=2 * (self._limits.websocket_message + self._limits.websocket_buffered),
-                one_event=route.one_event,
-            )
-        return limits
 
     # When a hold ends
 
@@ -474,8 +266,7 @@ class Proxy:
         asked = replace(hold.request, fields=hold.request.fields + last)
         try:
             await self._exchange(client, hold.route, asked, hold.origin)
-            if not client.is_taken:
-                client.finish(self.holds.wheel, self._keepalive_timeout)
+            self._finish(client)
         except ConnectionResetError:
             pass
         except Exception:
@@ -489,7 +280,7 @@ class Proxy:
             answer = await self._links.fetch(hold.route, hold.host, uri, outcome.last_ids)
             if is_instruct(answer.fields):
                 instruct = Instruct.from_response(answer.status, answer.reason, answer.fields, answer.body)
-                instruct = self._prepare(hold.route, instruct)
+                instruct = prepare(hold.route, instruct, self._limits)
             else:
                 instruct = Instruct(hold=None, body=answer.body)
         except (BackendError, InstructError) as error:
@@ -511,6 +302,10 @@ class Proxy:
         if len(holds) > REFRESHED_AT_ONCE:
             asyncio.get_running_loop().call_later(REFRESH_PAUSE, self._refresh_some, holds[REFRESHED_AT_ONCE:])
 
+    def _finish(self, client: Client) -> web.StreamResponse:
+        """End the exchange, unless a hold has taken the client."""
+        return CLOSED if client.is_taken else client.finish(self.holds.wheel, self._keepalive_timeout)
+
     # Answers of the proxy's own
 
     def _refuse(self, client: Client, status: int, text: str) -> None:
@@ -522,13 +317,6 @@ class Proxy:
     def _explain(self, route: Route, reason: str) -> str:
         """Return the body of an error: the reason only where the route is being debugged."""
         return f"{reason}\n" if route.debug else "Error while proxying to origin.\n"
-
-
-def _is_linked(instruct: Instruct) -> bool:
-    """Whether a stream is more than a copy of what is published."""
-    return instruct.next_link is not None or any(
-        channel.prev_id is not None or channel.filters for channel in instruct.channels
-    )
 
 
 def _is_from_upstream(route: Route, request: web.BaseRequest) -> bool:
@@ -553,17 +341,3 @@ def _has_events(request: web.BaseRequest) -> bool:
     return request.method == "POST" and any(
         media_type(value) == EVENTS_TYPE for value in field_values(request.raw_headers, b"content-type")
     )
-
-
-# Of a client's handshake these do not go into the requests with events: the proxy has its own.
-_OF_THE_EVENTS = frozenset({b"accept", b"content-type", b"connection-id", b"sec-websocket-extensions"})
-
-
-# Of a client's handshake these are between it and the proxy.
-_OF_THE_HANDSHAKE = frozenset(
-    {b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-accept"}
-)
-
-
-def _is_forwarded_with_events(name: bytes) -> bool:
-    return name not in _OF_THE_EVENTS and not name.startswith((b"meta-", b"content-"))

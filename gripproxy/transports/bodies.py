@@ -140,6 +140,7 @@ async def pass_through(client: Client, response: Response) -> None:
     head = b"".join(parts)
     if not head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n"):
         raise BackendError(f"{response.target} sent a field with a line end in it")
+    client.status = status
     client.write(head + first if first else head)
     if has_body and not is_whole:
         await _stream(client, response, length, is_chunked=is_chunked)

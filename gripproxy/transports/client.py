@@ -35,6 +35,7 @@ class Client:
         "is_kept",
         "is_taken",
         "peer",
+        "status",
     )
 
     def __init__(
@@ -57,6 +58,8 @@ class Client:
         self.is_kept = is_kept
         # Whether any byte of the response is out, after which no other status can be sent.
         self.has_begun = False
+        # Of the response, 0 before there is one (and for a long-poll, whose response is not the door's).
+        self.status = 0
         # Whether nothing came behind the request, so that the connection can be given back after a hold.
         self.is_alone = connection is None or connection.is_alone
         self.is_taken = False
@@ -130,6 +133,7 @@ class Client:
         """Write a whole response."""
         if self.cors is not None:
             fields = self.cors.complete(fields)
+        self.status = status
         self.write(wire.encode_response(status, reason, fields, body, head_only=self.is_head, is_last=not self.is_kept))
 
     def abort(self) -> None:

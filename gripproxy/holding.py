@@ -1,0 +1,144 @@
+"""From a backend's Instruct to a hold: its channels and body as the route makes them, its head, its beginning.
+
+Subscriptions come first, the head second, in one turn of the loop: what is published once the client sees the head
+reaches it.
+"""
+
+import logging
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from gripproxy.backend import Request, Response
+from gripproxy.config import Limits
+from gripproxy.errors import BackendError, FilterError
+from gripproxy.grip import wire
+from gripproxy.grip.instruct import Channel, Instruct
+from gripproxy.grip.reception import Reception
+from gripproxy.links import resolve
+from gripproxy.routes import Route
+from gripproxy.transports.client import Client
+from gripproxy.transports.holds import Holds
+from gripproxy.transports.linked import LinkedStream
+from gripproxy.transports.response import ResponseHold
+from gripproxy.transports.stream import StreamHold
+
+log = logging.getLogger("gripproxy.proxy")
+
+
+def prepare(route: Route, instruct: Instruct, limits: Limits) -> Instruct:
+    """Return an instruct with the channels that the route makes of it, and its body filtered.
+
+    Raises: BackendError when a filter can't be applied to the body.
+    """
+    channels = instruct.channels
+    names = dict.fromkeys(name for channel in channels for name in channel.filters)
+    body = instruct.body
+    if names:
+        try:
+            body = Reception(channels, instruct.meta).response(channels, body)
+        except FilterError as error:
+            raise BackendError(f"the response can't be filtered: {error}") from error
+    if route.prefix:
+        channels = tuple(replace(channel, name=route.prefix + channel.name) for channel in channels)
+    if route.subscribe and instruct.hold is not None:
+        given = {channel.name for channel in channels}
+        channels += tuple(Channel(name) for name in route.subscribe if name not in given)
+    most = limits.channels_per_connection
+    if len(channels) > most:
+        log.warning(
+            "%s: a hold asks for %d channels; limits.channels_per_connection is %d", route.id, len(channels), most
+        )
+    return replace(instruct, channels=channels[:most], body=body)
+
+
+def hold_response(holds: Holds, client: Client, route: Route, asked: Request, instruct: Instruct, uri: str) -> None:
+    """Hold a client until something is published, or its time is over."""
+    is_kept = client.is_kept and client.is_alone
+    transport, received = client.take()
+    hold = ResponseHold(
+        holds,
+        route,
+        instruct,
+        asked,
+        transport,
+        received,
+        is_head=client.is_head,
+        is_kept=is_kept,
+        asked_again=client.asked,
+        cors=client.cors,
+        uri=uri,
+    )
+    holds.metrics.holds["response"] += 1
+    if instruct.gone_link is not None:
+        hold.gone_link = resolve(uri, instruct.gone_link.uri)
+    hold.begin()
+
+
+async def hold_stream(
+    holds: Holds, client: Client, route: Route, instruct: Instruct, rest: Response | None, uri: str
+) -> None:
+    """Begin a response that goes on with what is published; ``rest`` is what is still to come of its own body."""
+    is_chunked = client.is_chunkable
+    is_kept = client.is_kept and client.is_alone and is_chunked
+    if client.is_head:
+        client.respond(instruct.status, instruct.reason, instruct.fields, b"")
+        return
+    transport, received = client.take()
+    hold: StreamHold
+    linked: LinkedStream | None = None
+    if rest is not None or _is_linked(instruct):
+        hold = linked = LinkedStream(
+            holds,
+            route,
+            instruct,
+            transport,
+            received,
+            is_chunked=is_chunked,
+            is_kept=is_kept,
+            uri=uri,
+            host=urlsplit(uri).netloc,
+        )
+    else:
+        hold = StreamHold(holds, route, instruct, transport, received, is_chunked=is_chunked, is_kept=is_kept)
+    holds.metrics.holds["stream"] += 1
+    if instruct.gone_link is not None:
+        hold.gone_link, hold.origin = resolve(uri, instruct.gone_link.uri), uri
+    hold.begin()
+    fields = instruct.fields if client.cors is None else client.cors.complete(instruct.fields)
+    head = (
+        wire.encode_status_line(instruct.status, instruct.reason),
+        wire.encode_fields(fields),
+        b"Transfer-Encoding: chunked\r\n" if is_chunked else b"",
+        b"" if is_kept else b"Connection: close\r\n",
+        b"\r\n",
+        wire.chunk(instruct.body) if is_chunked else instruct.body,
+    )
+    client.status = instruct.status
+    transport.write(b"".join(head))
+    if linked is None:
+        return
+    if rest is not None:
+        await _stream_rest(linked, rest, holds.limits)
+    linked.proceed()
+
+
+async def _stream_rest(hold: LinkedStream, rest: Response, limits: Limits) -> None:
+    """Write what is still to come of the body that a hold begins with."""
+    hold.wait()
+    try:
+        while part := await rest.read_some():
+            hold.write_body(part)
+            await hold.drain()
+    except BackendError as error:
+        log.warning("%s: %s", hold.route.id, error)
+        hold.break_off("backend")
+    finally:
+        if hold.connection is not None:
+            hold.connection.set_write_buffer_limits(high=limits.unsent)
+
+
+def _is_linked(instruct: Instruct) -> bool:
+    """Whether a stream is more than a copy of what is published."""
+    return instruct.next_link is not None or any(
+        channel.prev_id is not None or channel.filters for channel in instruct.channels
+    )

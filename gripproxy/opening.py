@@ -1,0 +1,169 @@
+"""WebSocket handshakes: the backend is asked, by HTTP or by a handshake of its own; if it accepts, the client is held.
+
+The 101 response and the subscriptions that come with it are made in one turn of the loop.
+"""
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+from aiohttp import web
+
+from gripproxy.backend import Backend, Request, Response
+from gripproxy.config import Limits
+from gripproxy.errors import BackendError
+from gripproxy.grip.answer import message_prefix
+from gripproxy.grip.commands import Reject
+from gripproxy.grip.events import Event
+from gripproxy.grip.websocket import Limits as SessionLimits
+from gripproxy.grip.websocket import Session
+from gripproxy.routes import Route
+from gripproxy.transports import bodies
+from gripproxy.transports.client import Client
+from gripproxy.transports.handshake import encode_accept, offers_deflate, refusal
+from gripproxy.transports.holds import Holds
+from gripproxy.transports.over_http import OverHttp
+from gripproxy.transports.passthrough import Passthrough
+from gripproxy.transports.websocket import WebSocketHold
+
+log = logging.getLogger("gripproxy.websocket")
+
+GRIP_EXTENSION = (b"Sec-WebSocket-Extensions", b"grip")
+
+# What is told to a client: the client, a status and a text; or the client, the route, the request and the error.
+Refuse = Callable[[Client, int, str], None]
+Fail = Callable[[Client, Route, Request, BackendError], None]
+
+
+class Opening:
+    """Opens the WebSockets of one client door; a client that is not taken afterwards was refused."""
+
+    def __init__(self, backend: Backend, limits: Limits, refuse: Refuse, fail: Fail) -> None:
+        self._backend = backend
+        self._limits = limits
+        self._refuse = refuse
+        self._fail = fail
+        self._session_limits_of: dict[bool, SessionLimits] = {}
+        # Set by the server, as the proxy's.
+        self.holds: Holds
+
+    async def open(self, request: web.BaseRequest, client: Client, route: Route, asked: Request) -> None:
+        """Ask the backend whether it accepts a WebSocket, and hold it if so."""
+        refused = refusal(request.method, request.version, request.raw_headers, has_body=request.body_exists)
+        if refused is not None:
+            log.info("%s: refused a WebSocket: %s", client.peer, refused.body.decode().strip())
+            client.is_kept = False
+            client.respond(refused.status, refused.reason, refused.fields, refused.body)
+            return
+        is_deflated = offers_deflate(request.raw_headers)
+        if route.websocket == "passthrough":
+            await self._pass_through(request, client, route, asked, is_deflated=is_deflated)
+            return
+        asks_grip = route.grip or (route.is_trusted and message_prefix(request.raw_headers) is not None)
+        fields = tuple(field for field in asked.fields if _is_forwarded_with_events(field[0].lower()))
+        if asks_grip:
+            fields += (GRIP_EXTENSION,)
+        session = Session(
+            str(uuid.uuid4()),
+            self._session_limits(route),
+            random.random(),  # noqa: S311  # spreads retries
+            is_grip=route.grip,
+        )
+        leg = OverHttp(self._backend, route, asked.target, fields, session)
+        try:
+            async with asyncio.timeout(self._limits.websocket_handshake_timeout):
+                answer = await leg.open()
+        except TimeoutError:
+            self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
+            return
+        if isinstance(answer, Reject):
+            client.respond(answer.status, answer.reason, answer.fields, answer.body)
+            return
+        accept, commands = answer
+        key = request.headers["Sec-WebSocket-Key"].encode()
+        accepted = accept.fields + (accept.extensions if asks_grip else ())
+        try:
+            transport, received = client.take()
+        except ConnectionResetError:
+            leg.receive(Event("DISCONNECT"))
+            raise
+        hold = leg.hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
+        self.holds.metrics.holds["websocket"] += 1
+        client.status = 101
+        transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
+        leg.obey(commands)
+        if received:
+            hold.data_received(received)
+        leg.begin()
+
+    async def _pass_through(
+        self, request: web.BaseRequest, client: Client, route: Route, asked: Request, *, is_deflated: bool
+    ) -> None:
+        """Ask the backend for a WebSocket of its own, and relay between the two."""
+        fields = tuple(field for field in asked.fields if field[0].lower() not in _OF_THE_HANDSHAKE)
+        asks_grip = route.grip or (route.is_trusted and message_prefix(request.raw_headers) is not None)
+        if asks_grip:
+            fields += (GRIP_EXTENSION,)
+        try:
+            async with asyncio.timeout(self._limits.websocket_handshake_timeout):
+                upgraded = await self._backend.upgrade(route, replace(asked, fields=fields))
+        except TimeoutError:
+            self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
+            return
+        except BackendError as error:
+            self._fail(client, route, asked, error)
+            return
+        if isinstance(upgraded, Response):
+            try:
+                await bodies.pass_through(client, upgraded)
+            except BackendError as error:
+                self._fail(client, route, asked, error)
+            finally:
+                upgraded.close()
+            return
+        leg = Passthrough(upgraded, self._limits.websocket_message, is_grip=route.grip)
+        try:
+            transport, received = client.take()
+        except ConnectionResetError:
+            leg.receive(Event("DISCONNECT"))
+            raise
+        key = request.headers["Sec-WebSocket-Key"].encode()
+        accepted = leg.fields
+        if asks_grip and not route.grip:
+            accepted += tuple(one for one in upgraded.fields if one[0].lower() == b"sec-websocket-extensions")
+        client.status = 101
+        transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
+        hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
+        self.holds.metrics.holds["websocket"] += 1
+        leg.begin(hold, upgraded.received)
+        if received:
+            hold.data_received(received)
+
+    def _session_limits(self, route: Route) -> SessionLimits:
+        limits = self._session_limits_of.get(route.one_event)
+        if limits is None:
+            limits = self._session_limits_of[route.one_event] = SessionLimits(
+                message_size=self._limits.websocket_message,
+                buffered=self._limits.websocket_buffered,
+                # An echo of all that waits has to fit, with what each event costs.
+                response_size=2 * (self._limits.websocket_message + self._limits.websocket_buffered),
+                one_event=route.one_event,
+            )
+        return limits
+
+
+# Of a client's handshake these do not go into the requests with events: the proxy has its own.
+_OF_THE_EVENTS = frozenset({b"accept", b"content-type", b"connection-id", b"sec-websocket-extensions"})
+
+
+# Of a client's handshake these are between it and the proxy.
+_OF_THE_HANDSHAKE = frozenset(
+    {b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-accept"}
+)
+
+
+def _is_forwarded_with_events(name: bytes) -> bool:
+    return name not in _OF_THE_EVENTS and not name.startswith((b"meta-", b"content-"))
