@@ -8,12 +8,12 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.backend import DEADLINE, Backend, Reply
+from tests.conformance.backend import DEADLINE, Backend, Reply, Request, events, opened
 from tests.conformance.case import Case
 from tests.conformance.proxies import Proxy
 from tests.integration.processes import Processes, free_port
@@ -24,6 +24,9 @@ NUMBERS = itertools.count(1)
 MESSAGE_MAX = 65_536
 BUFFERED_MAX = 131_072
 UNSENT_MAX = 524_288
+
+# A bare type, a type with content, or the event's bytes
+Event = str | bytes | tuple[str, bytes | str]
 SIG_KEY = "a key that is long enough for HS256 to be content"
 
 CONFIG = """
@@ -120,9 +123,14 @@ def log_of(processes: Processes) -> str:
     return processes.started[0].output()
 
 
-def echo(request: object) -> Reply:
+def accepting(*parts: Event) -> Callable[[Request], Reply]:
+    """A script that accepts every WebSocket with these events and has nothing to say to what follows."""
+    return lambda request: opened(*parts) if b"OPEN\r\n" in request.body else events()
+
+
+def echo(request: Request) -> Reply:
     """A script: the events of a request, messages with their prefix, pings as pongs."""
-    body: bytes = request.body  # type: ignore[attr-defined]
+    body = request.body
     parts = []
     at = 0
     while at < len(body):
