@@ -133,6 +133,7 @@ METERS = (
         ("http", "response", "stream", "websocket"),
     ),
     Meter("accepted", "counter", "connections_accepted", "Client connections accepted."),
+    Meter("refused", "counter", "connections_refused", "Client connections refused: there were as many as may be."),
     Meter("requests", "counter", "requests", "Client requests answered, by status class.", ("status",)),
     Meter("holds", "counter", "holds", "Holds begun, by mode.", ("mode",), ("response", "stream", "websocket")),
     Meter("channels", "gauge", "channels", "Channels that have a subscriber now."),
@@ -204,6 +205,7 @@ class Metrics:
 
     connections: Tally
     accepted: int
+    refused: int
     requests: Tally
     holds: Tally
     channels: int

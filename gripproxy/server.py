@@ -73,7 +73,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             # The first asks for an end in good order, the second for one at once.
             loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
-        raise_file_limit()
+        most = max(RESERVED_FILES, raise_file_limit() - RESERVED_FILES)
 
         metrics = Metrics()
         hub = Hub(loop, on_error=_log_fault)
@@ -83,6 +83,7 @@ class Server:
         proxy = Proxy(config, routes, backend, metrics)
         connections = Connections(
             proxy.handle,
+            limit=config.limits.connections or most,
             handler_cancellation=True,
             keepalive_timeout=config.server.keepalive_timeout,
             tcp_keepalive=False,
@@ -127,13 +128,14 @@ class Server:
             lambda: {"http": len(connections.connections), **Counter(hold.transport_name for hold in holds.open)},
         )
         metrics.watch("accepted", lambda: connections.accepted)
+        metrics.watch("refused", lambda: connections.refused)
         metrics.watch("deliveries", lambda: hub.deliveries)
         metrics.watch("channels", lambda: len(hub.channels))
         metrics.watch("subscriptions", lambda: hub.subscriptions)
         metrics.watch("passes", lambda: hub.passes)
 
         for address in config.server.listen:
-            await self._listen(address, connections, tls=self._tls())
+            await self._listen(address, connections.accept, tls=self._tls())
         await self._listen(config.control.listen, publishers)
         zeromq.open()
         inputs = asyncio.create_task(zeromq.run())
@@ -227,20 +229,20 @@ def tune(listener: Any) -> None:
         descriptor.close()
 
 
-def raise_file_limit() -> None:
-    """Let the process open as many files as the system allows it."""
-    try:
-        import resource
-    except ImportError:
-        return
+def raise_file_limit() -> int:
+    """Let the process open as many files as the system allows it, and return how many that is."""
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (ValueError, OSError):  # macOS refuses "infinity"
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 10_240), hard))
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 4 * RESERVED_FILES:
-        log.warning("only %d files may be open, so as few clients can be held", soft)
+    limit: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit < 4 * RESERVED_FILES:
+        log.warning("only %d files may be open, so as few clients can be held", limit)
+    return limit
 
 
 def _counter(metrics: Metrics) -> Any:

@@ -23,6 +23,7 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
 from gripproxy.grip.wire import encode_response
 from gripproxy.hub import GONE, Transport
+from gripproxy.transports.refusal import Refusal
 
 log = logging.getLogger("gripproxy.client")
 
@@ -66,15 +67,35 @@ CLOSED = Sent(keep_alive=False)
 
 
 class Connections(web.Server):
-    """An aiohttp server whose connections can be taken over."""
+    """An aiohttp server whose connections can be taken over; ``limit`` is how many it has at a time, 0 for any number.
 
-    def __init__(self, handler: Any, **kwargs: Any) -> None:
+    ``accepted`` and ``refused`` count connections; ``open`` is how many there are, whoever serves them.
+    """
+
+    def __init__(self, handler: Any, *, limit: int = 0, **kwargs: Any) -> None:
         super().__init__(handler, **kwargs)
-        # Connections so far, those that were given back included
+        self._limit = limit
+        self._is_full = False
+        self._refusals: set[Refusal] = set()
         self.accepted = 0
+        self.refused = 0
+        self.open = 0
+
+    def accept(self) -> asyncio.Protocol:
+        """Return the protocol of a connection that has come in: one that refuses it, where there is no room."""
+        if self._limit and self.open >= self._limit:
+            if not self._is_full:
+                log.warning("clients are refused: there are %d, as many as may be (limits.connections)", self.open)
+            self._is_full = True
+            self.refused += 1
+            return Refusal(self._loop, self._refusals)
+        if self.open < 0.9 * self._limit:
+            self._is_full = False  # worth another line when it happens again
+        self.accepted += 1
+        self.open += 1
+        return self()
 
     def __call__(self) -> "ClientConnection":
-        self.accepted += 1
         return ClientConnection(self, loop=self._loop, **self._kwargs)
 
     def give(self, transport: asyncio.Transport, received: bytes) -> None:
@@ -198,6 +219,12 @@ class ClientConnection(web.RequestHandler):
         """The bytes behind a request to upgrade, which aiohttp does not parse."""
         return bytes(self._message_tail)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note that the client is gone, unless the connection was only taken over."""
+        if self.transport is not None and isinstance(self._manager, Connections):
+            self._manager.open -= 1
+        super().connection_lost(exc)
+
     def detach(self) -> asyncio.Transport:
         """Let go of the connection without closing it, and free everything that aiohttp kept for it."""
         transport = self.transport
@@ -282,6 +309,7 @@ class Held:
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note that the client is gone."""
+        self.server.open -= 1
         self.transport = GONE
         self.connection = None
         if self._drain is not None and not self._drain.done():
