@@ -1,0 +1,147 @@
+"""What one subscriber makes of items: order on reliable channels, and the filters of its subscriptions."""
+
+import pytest
+
+from gripproxy.errors import FilterError
+from gripproxy.grip.instruct import Channel
+from gripproxy.grip.item import HttpStream, Item
+from gripproxy.grip.reception import Reception
+
+
+def item(identifier: str | None = None, prev_id: str | None = None, no_seq: bool = False, **meta: str) -> Item:
+    return Item("c", identifier, prev_id, stream=HttpStream("send", b"x"), meta=meta, no_seq=no_seq)
+
+
+HISTORY = [item("1", "0"), item("2", "1"), item("3", "2")]
+
+
+def since(channel: str, last_id: str) -> list[Item] | None:
+    """Tell what came after an item of HISTORY."""
+    ids = ["0", *(one.id for one in HISTORY)]
+    return HISTORY[ids.index(last_id) :] if channel == "c" and last_id in ids else None
+
+
+def reliable(prev_id: str) -> Reception:
+    return Reception([Channel("c", prev_id)], {})
+
+
+def ids(items: list[Item] | None) -> list[str | None] | None:
+    return None if items is None else [one.id for one in items]
+
+
+def test_without_a_prev_id_every_item_is_admitted() -> None:
+    reception = Reception([Channel("c")], {})
+    assert [["9"], ["1"], [None]] == [
+        ids(reception.admit("c", one, since)) for one in (item("9", "8"), item("1"), item())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("at", "one", "expected"),
+    [
+        ("2", item("3", "2"), ["3"]),  # what follows
+        ("3", item("3", "2"), []),  # has it already
+        ("1", item("3", "2"), ["2", "3"]),  # a gap that the history closes
+        ("x", item("3", "2"), None),  # a gap that only the backend can close
+        ("3", item("2", "1"), []),  # was published before the state that the client has
+        ("2", item("9"), ["9"]),  # says nothing of order
+        ("2", item(None), [None]),
+        ("x", item("9", "8", no_seq=True), ["9"]),  # is outside of order
+    ],
+)
+def test_a_reliable_channel(at: str, one: Item, expected: list[str | None] | None) -> None:
+    assert expected == ids(reliable(at).admit("c", one, since))
+
+
+def test_where_the_client_is_follows_what_it_gets() -> None:
+    reception = reliable("0")
+    reception.admit("c", item("1", "0"), since)
+    assert {"c": "1"} == reception.last_ids()
+    reception.admit("c", item("3", "2"), since)
+    assert {"c": "3"} == reception.last_ids()
+    reception.admit("c", item("9", "8", no_seq=True), since)
+    assert {"c": "3"} == reception.last_ids()
+
+
+def test_after_an_item_without_id_everything_follows() -> None:
+    reception = reliable("0")
+    reception.admit("c", item(None), since)
+    assert {} == reception.last_ids()
+    assert ["7"] == ids(reception.admit("c", item("7", "6"), since))
+
+
+@pytest.mark.parametrize(("at", "expected"), [("1", ["2", "3"]), ("3", []), ("x", None)])
+def test_catching_up(at: str, expected: list[str | None] | None) -> None:
+    """The history tells what is missing, that nothing is, or cannot tell."""
+    assert expected == ids(reliable(at).catch_up("c", since))
+
+
+def test_catching_up_moves_the_client() -> None:
+    reception = reliable("1")
+    reception.catch_up("c", since)
+    assert {"c": "3"} == reception.last_ids()
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [([Channel("c")], True), ([Channel("c", "1")], False), ([Channel("c", None, ("skip-self",))], False)],
+)
+def test_only_plain_channels_need_no_reception(channels: list[Channel], expected: bool) -> None:
+    assert expected == Reception(channels, {}).is_plain
+
+
+def test_a_removed_channel_is_forgotten() -> None:
+    reception = Reception([Channel("c", "1", ("skip-self",))], {})
+    reception.remove("c")
+    reception.remove("c")
+    assert (True, frozenset(), {}) == (reception.is_plain, reception.channels, reception.last_ids())
+
+
+def test_subscribing_again_can_end_filters() -> None:
+    reception = Reception([Channel("c", None, ("skip-self",))], {})
+    reception.add(Channel("c"))
+    assert reception.is_plain
+
+
+def test_the_prefix_is_not_seen_from_inside() -> None:
+    reception = Reception([Channel("pre-c", "1")], {}, "pre-")
+    assert (frozenset({"c"}), {"c": "1"}) == (reception.channels, reception.last_ids())
+
+
+@pytest.mark.parametrize(
+    ("filters", "meta", "one", "expected"),
+    [
+        ((), {}, item(), b"x"),
+        (("skip-users",), {"user": "a"}, item(skip_users="a,b"), None),
+        (("skip-users",), {"user": "c"}, item(skip_users="a,b"), b"x"),
+        (("require-sub",), {}, item(require_sub="other"), None),
+        (("require-sub",), {}, item(require_sub="c"), b"x"),
+    ],
+)
+def test_filters_decide_who_gets_an_item(
+    filters: tuple[str, ...], meta: dict[str, str], one: Item, expected: bytes | None
+) -> None:
+    reception = Reception([Channel("c", None, filters)], meta)
+    assert expected == reception.content("c", one, b"x", None)
+
+
+def test_filters_change_content() -> None:
+    reception = Reception([Channel("c", None, ("var-subst",))], {"user": "alice"})
+    assert b"hi alice" == reception.content("c", item(), b"hi %(user)s", ("var-subst",))
+
+
+@pytest.mark.parametrize("names", [("var-subst",), ("build-id", "var-subst")])
+def test_content_for_other_filters_is_not_for_this_client(names: tuple[str, ...]) -> None:
+    assert Reception([Channel("c")], {}).content("c", item(), b"%(user)s", names) is None
+
+
+def test_a_filter_that_fails_is_an_error() -> None:
+    reception = Reception([Channel("c", None, ("var-subst",))], {})
+    with pytest.raises(FilterError):
+        reception.content("c", item(), b"%(nobody)s", ("var-subst",))
+
+
+def test_the_first_body_goes_through_filters_that_make_ids() -> None:
+    channel = Channel("c", "5", ("build-id",))
+    assert b"id: 5" == Reception([channel], {"id_format": "%(c)s"}).response([channel], b"id: %I")
+    assert b"id: %I" == Reception([Channel("c")], {}).response([Channel("c")], b"id: %I")

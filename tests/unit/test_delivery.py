@@ -1,0 +1,152 @@
+"""From the bus to the hub: once, in order, and late rather than never."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gripproxy.config import Limits
+from gripproxy.delivery import Delivery
+from gripproxy.grip.item import HttpStream, Item
+from gripproxy.metrics import Metrics
+
+
+class Loop:
+    """The part of an event loop that a delivery uses: a clock that the test moves, and one timer."""
+
+    def __init__(self) -> None:
+        self.clock = 100.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.clock
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Any:
+        timer = (when, callback)
+        self.timers.append(timer)
+
+        class Handle:
+            def cancel(handle) -> None:  # noqa: N805 - `self` is the loop's
+                self.timers.remove(timer)
+
+        return Handle()
+
+    def advance(self, seconds: float) -> None:
+        self.clock += seconds
+        for timer in [timer for timer in self.timers if timer[0] <= self.clock]:
+            self.timers.remove(timer)
+            timer[1]()
+
+
+class FakeHub:
+    """Remembers what it is to deliver."""
+
+    def __init__(self) -> None:
+        self.channels: dict[tuple[str, str], int] = {("r", "c"): 1}
+        self.delivered: list[tuple[str, str | None]] = []
+
+    def deliver(self, realm: str, item: Item) -> None:
+        self.delivered.append((realm, item.id))
+
+
+def item(identifier: str | None, prev_id: str | None = None, channel: str = "c") -> Item:
+    return Item(channel, identifier, prev_id, stream=HttpStream("send", b"x"))
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+@pytest.fixture
+def hub() -> FakeHub:
+    return FakeHub()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def delivery(loop: Loop, hub: FakeHub, metrics: Metrics) -> Delivery:
+    return Delivery(hub, Limits(message_wait=5.0), metrics, loop)  # type: ignore[arg-type]
+
+
+def test_items_are_delivered_in_their_order(delivery: Delivery, hub: FakeHub) -> None:
+    delivery.receive("r", (item("1"), item("2", "1")))
+    delivery.receive("r", (item("3", "2"),))
+    assert [("r", "1"), ("r", "2"), ("r", "3")] == hub.delivered
+
+
+def test_the_same_item_is_delivered_once(delivery: Delivery, hub: FakeHub, metrics: Metrics) -> None:
+    delivery.receive("r", (item("1"),))
+    delivery.receive("r", (item("1"),))
+    assert [("r", "1")] == hub.delivered
+    assert b"\ngripproxy_duplicates_total 1.0\n" in metrics.exposition()
+
+
+def test_realms_do_not_know_each_others_ids(delivery: Delivery, hub: FakeHub) -> None:
+    hub.channels["s", "c"] = 1
+    delivery.receive("r", (item("1"),))
+    delivery.receive("s", (item("1"),))
+    assert [("r", "1"), ("s", "1")] == hub.delivered
+
+
+def test_an_item_waits_for_the_one_before_it(delivery: Delivery, hub: FakeHub, loop: Loop) -> None:
+    delivery.receive("r", (item("1"), item("3", "2")))
+    assert [("r", "1")] == hub.delivered
+    delivery.receive("r", (item("2", "1"),))
+    assert [("r", "1"), ("r", "2"), ("r", "3")] == hub.delivered
+    loop.advance(10)
+    assert 3 == len(hub.delivered)
+
+
+def test_it_does_not_wait_for_ever(delivery: Delivery, hub: FakeHub, loop: Loop) -> None:
+    delivery.receive("r", (item("1"), item("3", "2")))
+    loop.advance(4.9)
+    assert [("r", "1")] == hub.delivered
+    loop.advance(0.2)
+    assert [("r", "1"), ("r", "3")] == hub.delivered
+
+
+def test_each_of_several_that_wait_has_its_own_time(delivery: Delivery, hub: FakeHub, loop: Loop) -> None:
+    hub.channels["r", "d"] = 1
+    delivery.receive("r", (item("1"), item("3", "2")))
+    loop.advance(2)
+    delivery.receive("r", (item("1", channel="d"), item("3", "2", channel="d")))
+    loop.advance(3.1)
+    assert 3 == len(hub.delivered)
+    loop.advance(2)
+    assert 4 == len(hub.delivered)
+
+
+def test_what_was_delivered_can_be_asked_for(delivery: Delivery) -> None:
+    delivery.receive("r", (item("1"), item("2", "1"), item("3", "2")))
+    missed = delivery.since("r", "c", "1")
+    assert missed is not None
+    assert ["2", "3"] == [one.id for one in missed]
+    assert delivery.since("r", "c", "unknown") is None
+
+
+@pytest.mark.parametrize(("prev_id", "expected"), [("1", True), ("2", False), ("unknown", True)])
+def test_a_hold_is_behind_when_its_client_is(delivery: Delivery, prev_id: str, expected: bool) -> None:
+    delivery.receive("r", (item("1"), item("2", "1")))
+    assert expected == delivery.is_behind("r", "c", prev_id)
+
+
+def test_nobody_is_behind_on_a_channel_without_items(delivery: Delivery) -> None:
+    assert not delivery.is_behind("r", "quiet", "1")
+
+
+def test_after_recovering_nothing_is_compared_with_what_was(delivery: Delivery, hub: FakeHub) -> None:
+    delivery.receive("r", (item("1"),))
+    delivery.recover()
+    assert not delivery.is_behind("r", "c", "0")
+
+
+def test_a_closed_delivery_waits_for_nothing(delivery: Delivery, hub: FakeHub, loop: Loop) -> None:
+    delivery.receive("r", (item("1"), item("3", "2")))
+    delivery.close()
+    loop.advance(10)
+    assert [("r", "1")] == hub.delivered

@@ -1,0 +1,220 @@
+"""A client's request on its way to a backend: what ends here, what goes on, what is believed."""
+
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import HttpVersion
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from gripproxy import config
+from gripproxy.config import Config
+from gripproxy.forwarding import Forwarding, MalformedRequestError
+from gripproxy.grip.fields import Fields
+from gripproxy.routes import Route, Routes
+
+HOST = (b"Host", b"example.com")
+
+
+@dataclass
+class Request:
+    """What forwarding looks at of a request."""
+
+    raw_headers: Fields = (HOST,)
+    raw_path: str = "/"
+    method: str = "GET"
+    version: HttpVersion = HttpVersion(1, 1)  # noqa: RUF009 - a tuple
+    remote: str | None = "192.0.2.1"
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        return CIMultiDict(
+            (name.decode(), value.decode("utf-8", "surrogateescape")) for name, value in self.raw_headers
+        )
+
+
+def route(**settings: object) -> Route:
+    settings = {"backends": ("http://10.0.0.1:8000",), **settings}
+    found = Routes(Config(routes=(config.Route(**settings),)), b"k" * 32).match("example.com", "/")  # type: ignore[arg-type]
+    assert found is not None
+    return found
+
+
+def passed(
+    *fields: tuple[bytes, bytes], trusted: tuple[str, ...] = (), remote: str = "192.0.2.1", **settings: object
+) -> Fields:
+    """Return the fields that a backend gets for these, without those that are always there."""
+    request = Request((HOST, *fields))
+    forwarding = Forwarding(trusted, is_secure=False)
+    got = forwarding.fields(request, route(**settings), "example.com")  # type: ignore[arg-type]
+    always = (HOST, *UNTRUSTED)
+    return tuple(field for field in got if field not in always)
+
+
+UNTRUSTED = (
+    (b"X-Forwarded-For", b"192.0.2.1"),
+    (b"X-Forwarded-Proto", b"http"),
+    (b"X-Forwarded-Host", b"example.com"),
+)
+
+
+def test_ordinary_fields_go_on_as_they_are_and_in_order() -> None:
+    fields = (b"Accept", b"*/*"), (b"cookie", b"a=1;  b=2"), (b"X-Twice", b"1"), (b"x-twice", b"\xff")
+    assert fields == passed(*fields)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Connection",
+        b"Keep-Alive",
+        b"Proxy-Connection",
+        b"TE",
+        b"Transfer-Encoding",
+        b"Upgrade",
+        b"Content-Length",
+        b"Expect",
+        b"Accept-Encoding",
+        b"Grip-Sig",
+        b"grip-anything",
+        b"Grip_Sig",
+        b"gRiP_Hold",
+        b"X-Forwarded-For",
+        b"x_forwarded_for",
+        b"X_Forwarded-Proto",
+        b"Forwarded",
+    ],
+)
+def test_what_ends_here_or_is_for_proxies_to_say(name: bytes) -> None:
+    """Names with `_` too: WSGI servers cannot tell them from those with `-`."""
+    assert () == passed((name, b"1"))
+
+
+def test_what_connection_names_ends_here() -> None:
+    assert ((b"X-Kept", b"1"),) == passed((b"Connection", b"close, X-Hop"), (b"x-hop", b"1"), (b"X-Kept", b"1"))
+
+
+def test_connection_cannot_take_the_host_away() -> None:
+    request = Request((HOST, (b"Connection", b"host, x")))
+    assert HOST in Forwarding((), is_secure=False).fields(request, route(), "example.com")  # type: ignore[arg-type]
+
+
+def test_without_grip_a_body_may_be_compressed() -> None:
+    fields = ((b"Accept-Encoding", b"gzip"),)
+    assert fields == passed(*fields, grip=False)
+
+
+@pytest.mark.parametrize(
+    ("remote", "trusted", "expected"),
+    [
+        ("192.0.2.1", (), b"192.0.2.1"),
+        ("192.0.2.1", ("10.0.0.0/8",), b"192.0.2.1"),
+        ("10.1.2.3", ("10.0.0.0/8",), b"203.0.113.9, 10.1.2.3"),
+        ("10.1.2.3", ("192.0.2.0/24", "10.1.2.3"), b"203.0.113.9, 10.1.2.3"),
+        ("::1", ("10.0.0.0/8",), b"::1"),
+        ("::1", ("::1",), b"203.0.113.9, ::1"),
+        ("fe80::1%eth0", ("fe80::/10",), b"203.0.113.9, fe80::1%eth0"),
+        ("", ("10.0.0.0/8",), b"203.0.113.9"),  # a Unix socket
+        ("", (), None),
+    ],
+)
+def test_who_is_believed_about_the_client(remote: str, trusted: tuple[str, ...], expected: bytes | None) -> None:
+    request = Request((HOST, (b"X-Forwarded-For", b"203.0.113.9")), remote=remote)
+    got = dict(Forwarding(trusted, is_secure=False).fields(request, route(), "example.com"))  # type: ignore[arg-type]
+    assert expected == got.get(b"X-Forwarded-For")
+
+
+def test_all_that_a_trusted_proxy_says_goes_on() -> None:
+    fields = (
+        (b"X-Forwarded-Proto", b"https"),
+        (b"X-Forwarded-Host", b"public.example"),
+        (b"X-Forwarded-Port", b"443"),
+        (b"Forwarded", b"for=203.0.113.9"),
+    )
+    assert set(fields) <= set(passed(*fields, trusted=("192.0.2.1",)))
+
+
+@pytest.mark.parametrize(("is_secure", "expected"), [(True, b"https"), (False, b"http")])
+def test_the_scheme_is_the_listeners(is_secure: bool, expected: bytes) -> None:
+    got = Forwarding((), is_secure=is_secure).fields(Request(), route(), "example.com")  # type: ignore[arg-type]
+    assert expected == dict(got)[b"X-Forwarded-Proto"]
+
+
+def test_a_route_sets_and_removes_fields() -> None:
+    settings = {"headers_set": {"X-Set": "new"}, "headers_remove": ("X-Secret",)}
+    got = passed((b"x-set", b"old"), (b"X-SECRET", b"1"), (b"X-Kept", b"1"), **settings)
+    assert ((b"X-Kept", b"1"), (b"X-Set", b"new")) == got
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/", ("example.com", "/")),
+        ("/a%2Fb?x=%41", ("example.com", "/a%2Fb?x=%41")),
+        ("http://other.example/a?b", ("other.example", "/a?b")),
+        ("HTTP://other.example:80", ("other.example:80", "/")),
+        ("http://other.example?x=/", ("other.example", "/?x=/")),
+        ("http://user@other.example/", ("other.example", "/")),
+        ("//double/slash", ("example.com", "//double/slash")),
+    ],
+)
+def test_host_and_target(target: str, expected: tuple[str, str]) -> None:
+    """An absolute target's host stands above the Host field (RFC 9112 3.2.2)."""
+    assert expected == Forwarding((), is_secure=False).check(Request(raw_path=target))  # type: ignore[arg-type]
+
+
+def test_a_server_can_be_asked_for_its_options() -> None:
+    request = Request(raw_path="*", method="OPTIONS")
+    assert ("example.com", "*") == Forwarding((), is_secure=False).check(request)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (Request(()), 400),
+        (Request((HOST, HOST)), 400),
+        (Request(((b"Host", b"a b"),)), 400),
+        (Request(((b"Host", b"a/b"),)), 400),
+        (Request(((b"Host", b"user@a"),)), 400),
+        (Request((HOST, (b"Transfer-Encoding", b"gzip, chunked"))), 400),
+        (Request((HOST, (b"Transfer-Encoding", b"chunked")), version=HttpVersion(1, 0)), 400),
+        (Request(version=HttpVersion(1, 2)), 505),
+        (Request(version=HttpVersion(2, 0)), 505),
+        (Request(raw_path="*"), 400),
+        (Request(raw_path="relative"), 400),
+        (Request(raw_path="/a#b"), 400),
+        (Request(raw_path="http:///a"), 400),
+        (Request(raw_path="http://a b/"), 400),
+        (Request(raw_path="ftp://a/"), 400),
+    ],
+)
+def test_what_a_parser_lets_pass_and_a_proxy_must_not(request_: Request, status: int) -> None:
+    with pytest.raises(MalformedRequestError) as caught:
+        Forwarding((), is_secure=False).check(request_)  # type: ignore[arg-type]
+    assert status == caught.value.status
+
+
+@given(st.text(max_size=30), st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=10))
+def test_any_target_and_host_are_understood_or_refused(target: str, host: str) -> None:
+    request = Request(((b"Host", host.encode()),), raw_path=target)
+    try:
+        _, path = Forwarding((), is_secure=False).check(request)  # type: ignore[arg-type]
+    except MalformedRequestError:
+        return
+    assert path.startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")), True),
+        (((b"upgrade", b"h2c, WebSocket"), (b"connection", b"keep-alive, upgrade")), True),
+        (((b"Upgrade", b"websocket"),), False),
+        (((b"Connection", b"Upgrade"),), False),
+        (((b"Upgrade", b"websockets"), (b"Connection", b"Upgrade")), False),
+    ],
+)
+def test_websocket_requests(fields: Fields, expected: bool) -> None:
+    request = Request((HOST, *fields))
+    assert expected == Forwarding((), is_secure=False).is_websocket(request)  # type: ignore[arg-type]

@@ -1,0 +1,329 @@
+"""The fan-out: who gets what, joined how, in which order; the loop is a list of callbacks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gripproxy.grip import wire
+from gripproxy.grip.item import HttpStream, Item, WsMessage
+from gripproxy.hub import EACH, GONE, PASS_BYTES, WRITES_WHEN_BUSY, WRITES_WHEN_QUIET, Hub
+
+REALM = "r"
+
+
+class Loop:
+    """The part of an event loop that a hub uses."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None], *arguments: Any) -> None:
+        assert not arguments
+        self.soon.append(callback)
+
+    def turn(self) -> None:
+        soon, self.soon = self.soon, []
+        for callback in soon:
+            callback()
+
+    def run(self) -> int:
+        """Turn until nothing is left to do; return how many turns it took."""
+        turns = 0
+        while self.soon:
+            self.turn()
+            turns += 1
+        return turns
+
+
+class Client:
+    """A subscriber and its transport in one."""
+
+    def __init__(self) -> None:
+        self.transport: Any = self
+        self.writes: list[bytes] = []
+        self.received: list[Item] = []
+        self.is_gone = False
+        self.error: Exception | None = None
+
+    def is_closing(self) -> bool:
+        return self.is_gone
+
+    def write(self, data: bytes) -> None:
+        if self.error is not None:
+            raise self.error
+        self.writes.append(data)
+
+    def receive(self, channel: str, item: Item) -> None:
+        assert channel == item.channel
+        if self.error is not None:
+            raise self.error
+        self.received.append(item)
+
+
+def stream(content: bytes, action: str = "send", filters: tuple[str, ...] | None = None, channel: str = "c") -> Item:
+    return Item(channel, stream=HttpStream(action, content, filters))
+
+
+def message(content: bytes) -> Item:
+    return Item("c", message=WsMessage("send", "text", content))
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+@pytest.fixture
+def errors() -> list[tuple[Client, Exception]]:
+    return []
+
+
+@pytest.fixture
+def hub(loop: Loop, errors: list[tuple[Client, Exception]]) -> Hub:
+    return Hub(loop, lambda subscriber, error: errors.append((subscriber, error)))  # type: ignore[arg-type]
+
+
+def subscribed(hub: Hub, framing: str = wire.PLAIN, channel: str = "c", realm: str = REALM) -> Client:
+    client = Client()
+    hub.subscribe(client, realm, channel, framing)
+    return client
+
+
+def test_each_framing_gets_its_bytes(hub: Hub, loop: Loop) -> None:
+    clients = {framing: subscribed(hub, framing) for framing in (wire.PLAIN, wire.CHUNK, wire.FRAME, wire.DEFLATED)}
+    hub.deliver(REALM, Item("c", stream=HttpStream("send", b"s"), message=WsMessage("send", "text", b"m")))
+    loop.run()
+    frame = wire.frame(wire.TEXT, b"m")
+    expected = {wire.PLAIN: [b"s"], wire.CHUNK: [b"1\r\ns\r\n"], wire.FRAME: [frame], wire.DEFLATED: [frame]}
+    assert expected == {framing: client.writes for framing, client in clients.items()}
+
+
+def test_nothing_is_written_before_the_next_turn(hub: Hub, loop: Loop) -> None:
+    client = subscribed(hub)
+    hub.deliver(REALM, stream(b"a"))
+    assert [] == client.writes
+    loop.turn()
+    assert [b"a"] == client.writes
+
+
+def test_what_gathered_since_the_last_pass_is_one_write(hub: Hub, loop: Loop) -> None:
+    client = subscribed(hub)
+    for content in (b"a", b"b", b"c"):
+        hub.deliver(REALM, stream(content))
+    loop.run()
+    assert [b"abc"] == client.writes
+
+
+def test_a_write_has_a_limit(hub: Hub, loop: Loop) -> None:
+    client = subscribed(hub)
+    content = b"x" * (PASS_BYTES // 2)
+    for _ in range(3):
+        hub.deliver(REALM, stream(content))
+    loop.run()
+    assert [2 * len(content), len(content)] == [len(data) for data in client.writes]
+
+
+@pytest.mark.parametrize(("channel", "realm"), [("other", REALM), ("c", "other")])
+def test_other_channels_and_realms_hear_nothing(hub: Hub, loop: Loop, channel: str, realm: str) -> None:
+    client = subscribed(hub, channel=channel, realm=realm)
+    hub.deliver(REALM, stream(b"a"))
+    loop.run()
+    assert [] == client.writes
+
+
+def test_formats_do_not_reach_the_other_kind_of_client(hub: Hub, loop: Loop) -> None:
+    streaming, socket = subscribed(hub, wire.CHUNK), subscribed(hub, wire.FRAME)
+    hub.deliver(REALM, stream(b"a"))
+    hub.deliver(REALM, message(b"b"))
+    loop.run()
+    assert ([b"1\r\na\r\n"], [wire.frame(wire.TEXT, b"b")]) == (streaming.writes, socket.writes)
+
+
+def test_the_slow_road_hands_over_items(hub: Hub, loop: Loop) -> None:
+    client = subscribed(hub, EACH)
+    items = [stream(b"a"), message(b"b"), Item("c")]
+    for item in items:
+        hub.deliver(REALM, item)
+    loop.run()
+    assert items == client.received
+
+
+def test_other_actions_keep_their_place_among_content(hub: Hub, loop: Loop) -> None:
+    """A close behind content comes behind it, and not in front of what follows."""
+    log: list[bytes | Item] = []
+    client = subscribed(hub)
+    client.writes = client.received = log  # type: ignore[assignment]
+    close = stream(b"", "close")
+    for item in (stream(b"a"), close, stream(b"b")):
+        hub.deliver(REALM, item)
+    loop.run()
+    assert [b"a", close, b"b"] == log
+
+
+@pytest.mark.parametrize("item", [stream(b""), stream(b"%I", filters=("build-id",))])
+def test_nothing_is_written_for_empty_content_and_templates(hub: Hub, loop: Loop, item: Item) -> None:
+    """Content with filters is for subscriptions with filters, which are on the slow road."""
+    client = subscribed(hub)
+    hub.deliver(REALM, item)
+    assert 0 == loop.run()
+    assert [] == client.writes
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_who_has_gone_is_not_written_to(hub: Hub, loop: Loop, is_gone: bool) -> None:
+    client = subscribed(hub)
+    if is_gone:
+        client.transport = GONE
+    else:
+        client.is_gone = True
+    hub.deliver(REALM, stream(b"a"))
+    loop.run()
+    assert [] == client.writes
+
+
+@pytest.mark.parametrize("framing", [wire.PLAIN, EACH])
+def test_a_fault_of_one_does_not_stop_the_others(
+    hub: Hub, loop: Loop, errors: list[tuple[Client, Exception]], framing: str
+) -> None:
+    clients = [subscribed(hub, framing) for _ in range(5)]
+    clients[1].error = clients[4].error = RuntimeError("fault")
+    hub.deliver(REALM, stream(b"a"))
+    loop.run()
+    assert [1, 0, 1, 1, 0] == [0 if client.error else len(client.writes + client.received) for client in clients]
+    assert [clients[1], clients[4]] == [client for client, _ in errors]
+
+
+def test_a_large_channel_is_served_in_slices(hub: Hub, loop: Loop) -> None:
+    """No turn of the loop has more writes than its budget."""
+    clients = [subscribed(hub) for _ in range(WRITES_WHEN_QUIET + 1)]
+    hub.deliver(REALM, stream(b"a"))
+    loop.turn()
+    assert WRITES_WHEN_QUIET == sum(len(client.writes) for client in clients)
+    loop.turn()
+    assert [[b"a"]] * len(clients) == [client.writes for client in clients]
+
+
+def test_what_comes_during_a_pass_waits_for_the_next(hub: Hub, loop: Loop) -> None:
+    """It is joined there, and everybody has the same order."""
+    clients = [subscribed(hub) for _ in range(WRITES_WHEN_QUIET + 1)]
+    hub.deliver(REALM, stream(b"a"))
+    loop.turn()
+    hub.deliver(REALM, stream(b"b"))
+    hub.deliver(REALM, stream(b"c"))
+    loop.run()
+    assert [[b"a", b"bc"]] * len(clients) == [client.writes for client in clients]
+
+
+def test_channels_take_turns(hub: Hub, loop: Loop) -> None:
+    """A small channel does not wait until a large one has been served."""
+    large = [subscribed(hub, channel="large") for _ in range(WRITES_WHEN_QUIET * 3)]
+    small = subscribed(hub, channel="small")
+    hub.deliver(REALM, stream(b"a", channel="large"))
+    hub.deliver(REALM, stream(b"b", channel="small"))
+    loop.turn()
+    loop.turn()
+    assert [b"b"] == small.writes
+    assert [] == large[-1].writes
+
+
+def test_a_subscriber_during_a_pass_hears_from_the_next(hub: Hub, loop: Loop) -> None:
+    clients = [subscribed(hub) for _ in range(WRITES_WHEN_QUIET + 1)]
+    hub.deliver(REALM, stream(b"a"))
+    loop.turn()
+    late = subscribed(hub)
+    hub.deliver(REALM, stream(b"b"))
+    loop.run()
+    assert [b"b"] == late.writes
+    assert [b"a", b"b"] == clients[-1].writes
+
+
+def test_subscribing_twice_is_subscribing_once(hub: Hub, loop: Loop) -> None:
+    client = subscribed(hub)
+    hub.subscribe(client, REALM, "c", wire.PLAIN)
+    hub.deliver(REALM, stream(b"a"))
+    loop.run()
+    assert ([b"a"], 1) == (client.writes, hub.subscriptions)
+
+
+def test_who_unsubscribed_hears_nothing(hub: Hub, loop: Loop) -> None:
+    client = subscribed(hub)
+    hub.unsubscribe(client, REALM, "c", wire.PLAIN)
+    hub.unsubscribe(client, REALM, "c", wire.PLAIN)
+    hub.deliver(REALM, stream(b"a"))
+    loop.run()
+    assert ([], 0, {}) == (client.writes, hub.subscriptions, hub.channels)
+
+
+def test_the_first_and_the_last_subscriber_of_a_channel_are_told(loop: Loop) -> None:
+    """Whatever their framings are."""
+    told: list[tuple[str, str, bool]] = []
+    hub = Hub(loop, lambda subscriber, error: None, lambda *about: told.append(about))  # type: ignore[arg-type]
+    first, second = subscribed(hub, wire.PLAIN), subscribed(hub, wire.FRAME)
+    hub.unsubscribe(first, REALM, "c", wire.PLAIN)
+    assert [(REALM, "c", True)] == told
+    hub.unsubscribe(second, REALM, "c", wire.FRAME)
+    assert [(REALM, "c", True), (REALM, "c", False)] == told
+
+
+def test_a_pass_notes_the_tick_of_its_channel(hub: Hub, loop: Loop) -> None:
+    """Idle keep-alives compare it with the wheel's."""
+    subscribed(hub)
+    hub.tick = 7
+    hub.deliver(REALM, stream(b"a"))
+    loop.run()
+    assert (7, 0) == (hub.passed_at(REALM, "c", wire.PLAIN), hub.passed_at(REALM, "other", wire.PLAIN))
+
+
+def test_counters(hub: Hub, loop: Loop) -> None:
+    for _ in range(3):
+        subscribed(hub)
+    subscribed(hub, EACH)
+    hub.deliver(REALM, stream(b"a"))
+    hub.deliver(REALM, stream(b"b"))
+    loop.run()
+    assert (2, 6, 2, 2) == (hub.items, hub.deliveries[wire.PLAIN], hub.deliveries[EACH], hub.passes)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("deliver"), st.sampled_from(["a", "b"])),
+            st.tuples(st.just("join"), st.sampled_from(["a", "b"])),
+            st.tuples(st.just("leave"), st.integers(0, 50)),
+            st.tuples(st.just("turn"), st.none()),
+        ),
+        max_size=60,
+    ),
+    st.integers(0, 2 * WRITES_WHEN_BUSY),
+)
+def test_everybody_hears_each_item_of_their_time_once_and_in_order(steps: list[tuple[str, Any]], crowd: int) -> None:
+    """Whoever stays to the end has a run of the channel's items without gaps that ends with the last."""
+    loop = Loop()
+    hub = Hub(loop, lambda subscriber, error: None)  # type: ignore[arg-type]
+    clients = [(subscribed(hub, channel="a"), "a") for _ in range(crowd)]
+    sent: dict[str, list[bytes]] = {"a": [], "b": []}
+    since = {id(client): 0 for client, _ in clients}
+    for step, argument in steps:
+        if step == "deliver":
+            sent[argument].append(b"%d," % len(sent[argument]))
+            hub.deliver(REALM, stream(sent[argument][-1], channel=argument))
+        elif step == "join":
+            client = subscribed(hub, channel=argument)
+            clients.append((client, argument))
+            since[id(client)] = len(sent[argument])
+        elif step == "leave" and argument < len(clients):
+            client, channel = clients.pop(argument)
+            hub.unsubscribe(client, REALM, channel, wire.PLAIN)
+        elif step == "turn":
+            loop.turn()
+    loop.run()
+    for client, channel in clients:
+        heard = b"".join(client.writes).split(b",")[:-1]
+        everything = [content.rstrip(b",") for content in sent[channel]]
+        # A subscriber also gets what was pending when it came: that is published before, and sent after.
+        assert len(heard) >= len(everything) - since[id(client)]
+        assert everything[len(everything) - len(heard) :] == heard
+    assert len(clients) == hub.subscriptions
