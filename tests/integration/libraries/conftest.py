@@ -61,7 +61,6 @@ def install(npm: Path, manifests: list[Path], folder: Path) -> None:
         done = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=INSTALL_LIMIT)
         if done.returncode:
             pytest.fail(f"npm ci failed:\n{done.stdout}{done.stderr}", pytrace=False)
-        Path(made, "node_modules").chmod(0o755)
         complete = Path(tempfile.mkdtemp(dir=folder.parent))
         Path(made, "node_modules").rename(complete / "node_modules")
     try:
