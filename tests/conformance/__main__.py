@@ -28,7 +28,8 @@ class Recorder:
     faults: dict[str, str] = field(default_factory=dict)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        case = report.nodeid.rpartition("/")[2].removeprefix("test_").replace(".py::", "::")
+        file, _, name = report.nodeid.partition("::")
+        case = f"{pathlib.Path(file).stem.removeprefix('test_')}::{name}"
         if report.when == "call" or report.outcome != "passed":
             self.outcomes[case] = "expected failure" if hasattr(report, "wasxfail") else report.outcome
         if report.failed:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import queue
+import struct
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tests.conformance import frames
 
 DEADLINE = float(os.environ.get("GRIP_DEADLINE", "15"))  # seconds until a case gives up on what has to happen
 Fields = tuple[tuple[str, str], ...]
+EVENTS = "application/websocket-events"
 REASONS = {101: "Switching Protocols", 200: "OK", 204: "No Content", 304: "Not Modified", 404: "Not Found"}
 
 
@@ -121,7 +123,7 @@ def events(*parts: str | bytes | tuple[str, bytes | str], extension: str | None 
     if extension is not None:
         named.append(("Sec-WebSocket-Extensions", extension))
     body = b"".join(event(part) for part in parts)
-    return Reply(body, [("Content-Type", "application/websocket-events"), *named])
+    return Reply(body, [("Content-Type", EVENTS), *named])
 
 
 def event(part: str | bytes | tuple[str, bytes | str]) -> bytes:
@@ -133,6 +135,11 @@ def event(part: str | bytes | tuple[str, bytes | str]) -> bytes:
     kind, content = part
     raw = content.encode() if isinstance(content, str) else content
     return b"%s %x\r\n%s\r\n" % (kind.encode(), len(raw), raw)
+
+
+def close_event(code: int, reason: str = "") -> tuple[str, bytes]:
+    """A CLOSE event with a code."""
+    return "CLOSE", struct.pack(">H", code) + reason.encode()
 
 
 def control(**members: Any) -> tuple[str, str]:

@@ -220,6 +220,14 @@ class Connection:
         assert frame.opcode == frames.TEXT, frame
         return frame.payload.decode()
 
+    def is_cut(self) -> bool:
+        """Whether a WebSocket ends without a clean close: with nothing, or with a code of failure."""
+        try:
+            frame = self.read_frame()
+        except (EOFError, ConnectionError):
+            return True
+        return frame.opcode == frames.CLOSE and frame.code not in (None, 1000, 1001)
+
 
 def fetch(host: str, port: int, path: str, method: str = "GET", deadline: float = DEADLINE, **options: Any) -> Response:
     """One request on a connection of its own."""

@@ -1,4 +1,4 @@
-"""Reliable delivery: ids, order, duplicates, gaps, next links and replays."""
+"""Reliable delivery: gaps, next links, gone links and replays."""
 
 import time
 
@@ -13,108 +13,6 @@ def linked(case: Case, prev_id: str | None, body: bytes = b"", timeout: int | No
     channel = case.channel if prev_id is None else f"{case.channel}; prev-id={prev_id}"
     link = f"<{case.path}/next?x=1>; rel=next" + (f"; timeout={timeout}" if timeout else "")
     return held(channel, body, Grip_Link=link, **fields)
-
-
-# --- order and duplicates
-
-
-@pytest.mark.grip("order and duplicates")
-def test_duplicates_are_dropped(case: Case) -> None:
-    """An id that was published on the channel a moment ago is not delivered again."""
-    case.answer(held(case.channel))
-    connection = case.stream()
-    case.say("a", id="1")
-    case.say("duplicate", id="1")
-    case.say("b", id="2")
-    assert b"ab" == connection.read_data(2)
-
-
-@pytest.mark.grip("order and duplicates")
-def test_ids_belong_to_channels(case: Case) -> None:
-    """The same id on another channel is another item."""
-    case.answer(held(f"{case.channel}-1, {case.channel}-2"))
-    connection = case.stream()
-    case.say("a", id="1", channel=case.channel + "-1")
-    case.say("b", id="1", channel=case.channel + "-2")
-    assert b"ab" == connection.read_data(2)
-
-
-@pytest.mark.grip("order and duplicates")
-def test_duplicates_in_one_batch_are_dropped(case: Case) -> None:
-    """A duplicate within one publish is dropped, too."""
-    case.answer(held(case.channel))
-    connection = case.stream()
-    case.say("a", "a", id="1")
-    case.say("b", id="2")
-    assert b"ab" == connection.read_data(2)
-
-
-@pytest.mark.grip("order and duplicates")
-def test_order_is_restored(case: Case) -> None:
-    """Items that came out of order are delivered in the order that their prev-ids tell."""
-    case.answer(held(case.channel))
-    connection = case.stream()
-    case.say("1", id="1")
-    case.say("3", id="3", prev_id="2")
-    case.say("4", id="4", prev_id="3")
-    case.say("2", id="2", prev_id="1")
-    assert b"1234" == connection.read_data(4)
-
-
-@pytest.mark.grip("order and duplicates")
-def test_first_item_needs_no_predecessor(case: Case) -> None:
-    """The first item of a channel is delivered whatever its prev-id."""
-    case.answer(held(case.channel))
-    connection = case.stream()
-    case.say("x", id="8", prev_id="7")
-    assert b"x" == connection.read_data(1)
-
-
-@pytest.mark.grip("order and duplicates: message_wait")
-def test_missing_item_is_waited_for(case: Case) -> None:
-    """An item whose predecessor does not come waits about five seconds and is then delivered."""
-    case.answer(held(case.channel))
-    connection = case.stream()
-    case.say("1", id="1")
-    assert b"1" == connection.read_data(1)
-    started = time.monotonic()
-    case.say("3", id="3", prev_id="2")
-    assert not connection.readable(1.0)
-    assert b"3" == connection.read_data(1)
-    assert 3.5 < time.monotonic() - started < 10
-
-
-@pytest.mark.grip("order and duplicates: no-seq")
-def test_no_seq_passes_the_queue(case: Case) -> None:
-    """An item with no-seq is delivered at once, gap or not."""
-    case.answer(held(case.channel))
-    connection = case.stream()
-    case.say("1", id="1")
-    case.say("3", id="3", prev_id="2", no_seq=True)
-    case.say("2", id="2", prev_id="1")
-    assert b"132" == connection.read_data(3)
-
-
-@pytest.mark.grip("order and duplicates")
-def test_item_without_id_breaks_the_sequence(case: Case) -> None:
-    """An item without an id makes the channel forget its last id, so that any item may follow."""
-    case.answer(held(case.channel))
-    connection = case.stream()
-    case.say("1", id="1")
-    case.say("x")
-    case.say("9", id="9", prev_id="8")
-    assert b"1x9" == connection.read_data(3)
-
-
-@pytest.mark.grip("order and duplicates")
-def test_item_without_prev_id_is_not_held_back(case: Case) -> None:
-    """An item without a prev-id follows anything."""
-    case.answer(held(case.channel))
-    connection = case.stream()
-    case.say("1", id="1")
-    case.say("5", id="5")
-    case.say("6", id="6", prev_id="5")
-    assert b"156" == connection.read_data(3)
 
 
 # --- long-polls with prev-id
@@ -194,6 +92,15 @@ def test_next_link_without_hold_is_paging(case: Case) -> None:
         response.value("Content-Type"),
         response.value("X-Own"),
     )
+
+
+@pytest.mark.grip("next links")
+def test_large_pages(case: Case) -> None:
+    """Pages have no limit."""
+    pages = [bytes([number]) * 250_000 for number in (65, 66)]
+    case.answer(Reply(pages[0], [("Grip-Link", f"<{case.path}/2>; rel=next")]))
+    case.answer(Reply([pages[1]], framing="chunked"), at="/2")
+    assert b"".join(pages) == case.get().body
 
 
 @pytest.mark.grip("next links")
@@ -461,3 +368,12 @@ def test_recover_refreshes_streams(case: Case) -> None:
     connection = case.stream()
     assert (200, b"Updated\n") == ((response := case.post(b"", "/recover")).status, response.body)
     assert b"one two" == connection.read_rest()
+
+
+@pytest.mark.grip("control door: recover")
+def test_recover_refreshes_polls(case: Case) -> None:
+    """POST /recover makes long-polls ask the backend again."""
+    case.answer(held(case.channel, b"", "response"), Reply(b"fresh"))
+    connection = case.poll()
+    case.post(b"", "/recover")
+    assert b"fresh" == connection.read_response().body

@@ -5,10 +5,9 @@ import struct
 import pytest
 
 from tests.conformance import frames
-from tests.conformance.backend import RESET, Reply, control, events, opened
+from tests.conformance.backend import EVENTS, RESET, Reply, close_event, control, events, opened
 from tests.conformance.case import Case
 from tests.conformance.client import Connection
-from tests.conformance.test_websocket import EVENTS, close_event, lost
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def test_backend_disconnects(case: Case, pair: Connection) -> None:
     """A DISCONNECT event cuts the client off, without a close frame or with a code of failure."""
     case.answer(events("DISCONNECT"))
     pair.send_text("x")
-    assert lost(pair)
+    assert pair.is_cut()
 
 
 @pytest.mark.grip("WebSocket-over-HTTP: DISCONNECT; Grip-Sig")
@@ -142,7 +141,7 @@ def test_wrong_answer_ends_the_connection(case: Case, pair: Connection, status: 
     """An answer in mid-session that is none of WebSocket-over-HTTP ends the connection."""
     case.answer(Reply(b"oops", [("Content-Type", "text/plain")], status))
     pair.send_text("x")
-    assert lost(pair)
+    assert pair.is_cut()
 
 
 @pytest.mark.grip("WebSocket-over-HTTP: encoding")
@@ -151,7 +150,7 @@ def test_malformed_events_end_the_connection(case: Case, pair: Connection, body:
     """A body that is no list of events ends the connection."""
     case.answer(events(body))
     pair.send_text("x")
-    assert lost(pair)
+    assert pair.is_cut()
 
 
 @pytest.mark.grip("WebSocket-over-HTTP: opening")
@@ -159,7 +158,7 @@ def test_second_open_ends_the_connection(case: Case, pair: Connection) -> None:
     """OPEN is for the beginning."""
     case.answer(events("OPEN"))
     pair.send_text("x")
-    assert lost(pair)
+    assert pair.is_cut()
 
 
 @pytest.mark.grip("WebSocket-over-HTTP: retries")
@@ -167,7 +166,7 @@ def test_dropped_pool_connection_is_repeated(case: Case, pair: Connection) -> No
     """A backend that drops a kept connection before it answers gets the request once more."""
     case.answer(Reply(before=[RESET]), events(("TEXT", "m:second try")))
     pair.send_text("x")
-    if not lost(pair):
+    if not pair.is_cut():
         return
     pytest.fail("the connection was cut after one reset")
 

@@ -2,6 +2,7 @@
 
 import base64
 import time
+import zlib
 
 import pytest
 
@@ -295,3 +296,21 @@ def test_small_app(case: Case) -> None:
     connection.send_close(1000)
     assert b"CLOSE 2\r\n\x03\xe8\r\n" == case.taken().body
     assert 1000 == connection.read_frame().code
+
+
+@pytest.mark.grip("WebSockets: permessage-deflate")
+def test_compression_is_optional(case: Case) -> None:
+    """A client that offers compression gets what it can read, compressed only if the proxy agreed."""
+    case.answer(opened(control(type="subscribe", channel=case.channel)), events())
+    connection = case.socket(fields=[("Sec-WebSocket-Extensions", "permessage-deflate")])
+    case.taken()
+    case.tell("x" * 1000, "end")
+    assert connection.head
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    received = []
+    for _ in range(2):
+        frame = connection.read_frame()
+        assert (frame.reserved & 4 == 0) or connection.head.value("Sec-WebSocket-Extensions")
+        tail = b"\0\0\xff\xff"
+        received.append(inflate.decompress(frame.payload + tail) if frame.reserved & 4 else frame.payload)
+    assert [b"x" * 1000, b"end"] == received
