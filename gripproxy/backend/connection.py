@@ -110,12 +110,16 @@ class BackendConnection(ResponseHandler):
                 self.force_close()
                 self.feed_data(answer, 0)
                 return
+        # aiohttp would let whoever reads a body wait for ever when it turns out malformed.
+        payload = self._payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(exc)
         super().set_exception(exc, *cause)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Fail a body that the end of the connection ends, where that end is a reset."""
         payload = self._payload
-        if exc is not None and payload is not None and not payload.is_eof():
+        if exc is not None and payload is not None and not payload.is_eof() and payload.exception() is None:
             payload.set_exception(aiohttp.ClientPayloadError(f"Connection lost: {exc}"))
         super().connection_lost(exc)
 

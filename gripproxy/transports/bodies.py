@@ -127,6 +127,7 @@ async def pass_through(client: Client, response: Response) -> None:
     elif has_body and length is None:
         is_chunked = client.is_chunkable
         client.is_kept = client.is_kept and is_chunked
+        client.ends_with_connection = not is_chunked
     parts = [wire.encode_status_line(status, response.reason), wire.encode_fields(fields)]
     if length is not None and status != 204:
         parts.append(b"Content-Length: %d\r\n" % length)

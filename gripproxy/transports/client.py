@@ -5,6 +5,8 @@ that streams waits for the client, and the connection is kept, closed, or taken 
 """
 
 import asyncio
+import socket
+import struct
 
 from aiohttp import web
 
@@ -13,6 +15,9 @@ from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
 from gripproxy.transports.takeover import CLOSED, FLOW_HIGH, KEPT, ClientConnection, Connections, Held, Idle, Sent
 from gripproxy.transports.wheel import Wheel
+
+# SO_LINGER on, for no time: closing resets.
+RESET = struct.pack("ii", 1, 0)
 
 
 class Client:
@@ -28,6 +33,7 @@ class Client:
         "_server",
         "asked",
         "cors",
+        "ends_with_connection",
         "has_begun",
         "is_alone",
         "is_chunkable",
@@ -56,6 +62,8 @@ class Client:
         self.is_head = is_head
         self.is_chunkable = is_chunkable
         self.is_kept = is_kept
+        # Whether the end of the connection is what tells the end of the response.
+        self.ends_with_connection = False
         # Whether any byte of the response is out, after which no other status can be sent.
         self.has_begun = False
         # Of the response, 0 before there is one (and for a long-poll, whose response is not the door's).
@@ -137,12 +145,20 @@ class Client:
         self.write(wire.encode_response(status, reason, fields, body, head_only=self.is_head, is_last=not self.is_kept))
 
     def abort(self) -> None:
-        """Cut the connection: the response can't be completed, and the client has to learn that."""
+        """Cut the connection: the response can't be completed, and the client has to learn that.
+
+        A reset says so where the end of the connection is the end of the body; elsewhere it would only take from the
+        client what it has not read yet.
+        """
         self.is_kept = False
         try:
-            self.transport.abort()
+            transport = self.transport
         except ConnectionResetError:
-            pass
+            return
+        connected = transport.get_extra_info("socket")
+        if self.ends_with_connection and connected is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        transport.abort()
 
     def finish(self, wheel: Wheel, keepalive_timeout: float) -> Sent:
         """End the exchange: keep the connection for the next request, or close it."""

@@ -33,6 +33,10 @@ RECEIVED_MAX = 65_536
 # The buffer mark at which a body that is streamed to a client waits for it (asyncio's own default).
 FLOW_HIGH = 65_536
 
+# Bytes kept of what a client has sent last, and characters of what is wrong with it.
+KEPT_MAX = 4096
+FAULT_MAX = 300
+
 # What a request that the parser refuses is answered with (RFC 9110 15.5 and 15.6, RFC 6585 5).
 MALFORMED = b"Malformed request.\n"
 UNKNOWN_METHOD = b"Method unknown.\n"
@@ -110,11 +114,15 @@ class Connections(web.Server):
 class ClientConnection(web.RequestHandler):
     """aiohttp's side of a client's connection."""
 
-    __slots__ = ("_chunked", "_end", "_latest", "_partial", "has_written", "is_tainted")
+    __slots__ = ("_chunked", "_end", "_is_broken", "_latest", "_latest_size", "_partial", "has_written", "is_tainted")
 
     def __init__(self, manager: web.Server, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
+        # Beginning and end of what came last, and how much that was.
         self._latest = b""
+        self._latest_size = 0
+        # Whether what came can't be parsed, so that nothing behind it can.
+        self._is_broken = False
         # Bytes of a head that is not complete yet.
         self._partial = 0
         # The body in chunks that came last, and the last bytes that came while it did.
@@ -130,14 +138,17 @@ class ClientConnection(web.RequestHandler):
 
         The latest bytes are kept: they tell whether another request came behind the one that is held.
         """
+        if self._is_broken:
+            return
         if data:
-            self._latest = data
+            self._latest_size = len(data)
+            self._latest = data if self._latest_size <= KEPT_MAX else data[:KEPT_MAX] + data[-4:]
         super().data_received(data)
         messages = self._messages
         if messages:
             message = messages[-1][0]
             if message.__class__ is not RawRequestMessage:
-                self._fail_body()
+                self._break()
             elif message.chunked or len(messages) > 1 or self._chunked is not None:
                 self._look_for_trailers()
         elif self._chunked is not None:
@@ -181,7 +192,7 @@ class ClientConnection(web.RequestHandler):
 
     def has_large_head(self, request: web.BaseRequest) -> bool:
         """Whether a request's line and fields have more bytes than `max_line_size` in all; aiohttp counts each."""
-        if self._partial + len(self._latest) <= self.max_line_size:
+        if self._partial + self._latest_size <= self.max_line_size:
             return False
         self._partial = 0
         size = len(request.method) + len(request.raw_path) + 12
@@ -195,14 +206,24 @@ class ClientConnection(web.RequestHandler):
             transport.write(encode_response(431, b"", TEXT, TOO_LARGE, is_last=True))
             transport.close()
 
-    def _fail_body(self) -> None:
-        """Tell whoever reads a body that it turned out malformed; aiohttp would let them wait for ever."""
+    def _break(self) -> None:
+        """Read nothing behind what can't be parsed, and tell whoever reads a body that it turned out malformed.
+
+        aiohttp would let them wait for ever, and keep an error with a copy of them for all bytes that still come.
+        """
+        self._is_broken = True
+        info: Any
+        info, nothing = self._messages[-1]
+        fault = info.exc
+        fault.message = fault.message[:FAULT_MAX]
+        fault.args, fault.__traceback__ = (), None
+        self._messages[-1] = (type(info)(400, fault, fault.message), nothing)
         queued = [payload for message, payload in self._messages if message.__class__ is RawRequestMessage]
         request = self._current_request
         payload = queued[-1] if queued else request.content if request is not None else None
         if payload is not None and not payload.is_eof() and payload.exception() is None:
             payload.set_exception(web.RequestPayloadError("malformed"))
-            # Nothing can be read behind it; waiting for its end would raise the error once more.
+            # Waiting for its end would raise the error once more.
             self._lingering_time = 0.0
 
     @property

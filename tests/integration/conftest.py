@@ -4,6 +4,7 @@ The proxy under test is the command in GRIP_PROXY_COMMAND, by default this proje
 understands `--listen HOST:PORT --control HOST:PORT --backend URL` (a small script makes others understand it).
 """
 
+import contextlib
 import itertools
 import os
 import shlex
@@ -94,13 +95,12 @@ def headline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headline]:
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Case]]:
     """A proxy in front of many backends that tests play themselves, and a host of it for each test in turn."""
-    backends = [RawBackend() for _ in range(48)]
-    with Processes(tmp_path_factory.mktemp("door")) as processes:
+    with contextlib.ExitStack() as stack:
+        backends = [stack.enter_context(RawBackend()) for _ in range(48)]
+        processes = stack.enter_context(Processes(tmp_path_factory.mktemp("door")))
         toml = "".join(route(backend, f"b{index}.test") for index, backend in enumerate(backends))
         door = start_door(processes, toml)
         yield (Case(door, f"b{index}.test", backends[index]) for index in itertools.cycle(range(len(backends))))
-    for backend in backends:
-        backend.socket.close()
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ class RawBackend:
 
     def drop(self) -> None:
         """Close every connection, those not yet accepted too."""
-        while self.is_asked(0):
+        while self.socket.fileno() >= 0 and self.is_asked(0):
             self.accept()
         for peer in self.peers:
             peer.close()
