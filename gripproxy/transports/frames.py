@@ -116,9 +116,16 @@ class Frames:
         assert isinstance(event, CloseConnection)
         if self._parser.state is not ConnectionState.REMOTE_CLOSING:
             # wsproto's way to say that what it read is no WebSocket.
-            raise FrameError(int(event.code), str(event.reason or "")[:100])
+            raise FrameError(int(event.code), self._explain(int(event.code), event.reason or ""))
         code = None if event.code == CloseReason.NO_STATUS_RCVD else int(event.code)
         return Event("CLOSE", encode_close(code, event.reason or ""))
+
+    def _explain(self, code: int, reason: str) -> str:
+        if code == CloseReason.MESSAGE_TOO_BIG:
+            return f"message exceeds {self._limit} bytes"
+        if code == CloseReason.INVALID_FRAME_PAYLOAD_DATA:
+            return "content is not what its frame says"  # no UTF-8, or not compressed
+        return reason[:100]
 
     def _join(self, event: TextMessage | BytesMessage) -> Event | None:
         if isinstance(event, TextMessage):
