@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -59,12 +60,15 @@ def proxy(backend: Backend, request: pytest.FixtureRequest) -> Iterator[proxies.
     name = proxy_name(request.config)
     if missing := proxies.missing(name):
         pytest.skip(f"{', '.join(missing)} not installed")
+    # A run that is terminated (by timeout(1), say) ends as by Ctrl-C, so that it leaves no proxy behind.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = proxies.given(os.environ) if name == "given" else proxies.PROXIES[name](backend.port)
     try:
         proxies.wait_until_ready(started, backend)
         yield started
     finally:
         started.stop()
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
