@@ -125,6 +125,11 @@ class OverHttp:
         self.session.refresh()
         self._proceed()
 
+    def release(self) -> None:
+        """Forget the client, who is gone, once the backend knows all there is to know."""
+        if self.session.is_closed:
+            self.hold = None  # or only the garbage collector would find the two
+
     def on_due(self) -> None:
         """Go on where the session wanted to wait."""
         self._proceed()
@@ -140,15 +145,15 @@ class OverHttp:
         request = self.session.next_request(loop.time())
         if request is not None:
             self._task = loop.create_task(self._converse(request))
+            if hold is not None:
+                hold.holds.talking += 1
         elif hold is not None:
             hold.wake_at(self.session.deadline)
 
     async def _converse(self, request: SessionRequest) -> None:
         hold = self.hold
-        if hold is not None:
-            hold.holds.talking += 1
         try:
-            if hold is not None and hold.connection is None:
+            if hold is not None and hold.is_over:
                 # Thousands of clients may leave in one moment; the backend hears of them at its own pace.
                 async with hold.holds.parting:
                     commands = await self._ask(request)
@@ -171,7 +176,7 @@ class OverHttp:
         if not self.session.is_closed:
             self._proceed()
         elif hold is not None and hold.connection is None:
-            self.hold = None  # a cycle that only the garbage collector would find
+            self.hold = None
 
     def obey(self, commands: list[Command]) -> None:
         """Do what the session wants done to the client, in order."""

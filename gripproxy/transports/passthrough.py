@@ -159,6 +159,11 @@ class Passthrough:
     def refresh(self) -> None:
         """Do nothing: a backend with a WebSocket says what it has to say by itself."""
 
+    def release(self) -> None:
+        """Forget the client, who is gone."""
+        self._drop()
+        self.hold = None
+
     def on_due(self) -> None:
         """Read the backend again once the client has taken enough."""
         hold, transport = self.hold, self._transport

@@ -42,6 +42,9 @@ class Leg(Protocol):
     def refresh(self) -> None:
         """Ask the backend whether it has something to say."""
 
+    def release(self) -> None:
+        """Forget the client, who is gone; the backend may still have to be told so."""
+
     @property
     def is_full(self) -> bool:
         """Whether the client should not be read for now."""
@@ -161,15 +164,15 @@ class WebSocketHold(Hold):
     def _receive(self, event: Event) -> None:
         if event.type == "CLOSE":
             self._receive_close(event)
-        elif self.is_client_closing or self.is_detached:
-            return
+        elif self.is_client_closing:
+            return  # nothing may follow a Close frame
         elif event.type == "PING":
             self._write(wire.frame(wire.PONG, event.content))
-            if self.route.pings == "forward":
+            if self.route.pings == "forward" and not self.is_detached:
                 self.leg.receive(event)
         elif event.type == "PONG" and self._timers is not None and self._timers.pings:
             self._timers.pings -= 1
-        else:
+        elif not self.is_detached:
             self.leg.receive(event)
 
     def _receive_close(self, event: Event) -> None:
@@ -193,6 +196,7 @@ class WebSocketHold(Hold):
             self._leave()
             if not (self.has_closed and self.is_client_closing):
                 self._lose_leg()
+            self.leg.release()
             self._end_by("closed" if self.has_closed or self.is_client_closing else "left")
             self.holds.on_end(self, Done(self._ended_by))
 
@@ -319,6 +323,11 @@ class WebSocketHold(Hold):
     def refresh(self) -> None:
         """Ask the backend whether it has something to say."""
         self.leg.refresh()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that the backend says reaches the client any more."""
+        return self.has_closed or self.connection is None
 
     @property
     def unsent(self) -> int:
