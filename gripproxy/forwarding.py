@@ -24,7 +24,7 @@ _ENDING = HOP_BY_HOP | {b"content-length", b"expect"}
 # On a GRIP route the proxy has to be able to read, patch and go on with a body, so that it must not be compressed.
 _ENDING_WITH_GRIP = _ENDING | {b"accept-encoding"}
 
-# RFC 3986 3.2.2 and 3.2.3, without user information.
+# RFC 3986 3.2.2 and 3.2.3; user information is an error (RFC 9110 4.2.4).
 _is_authority = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?").fullmatch
 
 # The first letters, in lower case and with "-" for "_", of the fields that only proxies may set.
@@ -82,7 +82,7 @@ class Forwarding:
             # RFC 9112 3.2.2: the target's host stands above the Host field.
             end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
             path = rest[end:]
-            host = rest[:end].rpartition("@")[2]
+            host = rest[:end]
             if not _is_authority(host):
                 raise MalformedRequestError("the request target's host is not a host")
             return host, path if path.startswith("/") else "/" + path

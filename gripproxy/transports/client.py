@@ -164,6 +164,7 @@ class Client:
         """End the exchange: keep the connection for the next request, or close it."""
         if self._held is None:
             assert self._connection is not None
+            self._connection.has_written = False
             return KEPT if self.is_kept and not self._connection.is_tainted else CLOSED
         held, connection = self._held, self._held.connection
         if connection is not None and not connection.is_closing():

@@ -165,7 +165,7 @@ class ClientConnection(web.RequestHandler):
         """
         self._end = (self._end + self._latest)[-4:]
         bodies = [(message.chunked, body) for message, body in self._messages if isinstance(message, RawRequestMessage)]
-        if self._chunked is not None:
+        if self._chunked is not None and all(body is not self._chunked for _, body in bodies):
             bodies.insert(0, (True, self._chunked))
         *earlier, (is_chunked, body) = bodies
         if any(was_chunked for was_chunked, _ in earlier):
