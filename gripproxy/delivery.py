@@ -1,7 +1,7 @@
 """From the bus to the hub: duplicates are dropped, order is restored, and what is due is delivered.
 
 This is the one place of a process where items come in, and the one that remembers them: holds ask it what came after
-the item that their client is at.
+the item that their client is at, and what came since a moment. A moment is a number: how many items had gone out.
 """
 
 import asyncio
@@ -27,11 +27,14 @@ class Delivery:
             history_bytes=limits.history_bytes,
         )
         self._handle: asyncio.TimerHandle | None = None
+        # The moment at which this turn of the loop began, once an item has come in it.
+        self._turn: int | None = None
         metrics.watch("duplicates", lambda: self._sequencer.duplicates)
 
     def receive(self, realm: str, items: tuple[Item, ...]) -> None:
         """Take items from the bus, in their order."""
         hub, sequencer = self._hub, self._sequencer
+        self._begin_turn()
         now = self._loop.time()
         for item in items:
             key = (realm, item.channel)
@@ -40,9 +43,26 @@ class Delivery:
         if sequencer.deadline is not None and self._handle is None:
             self._wait(sequencer.deadline)
 
+    @property
+    def moment(self) -> int:
+        """Now: what comes later has come after this."""
+        return self._sequencer.serial
+
+    @property
+    def turn(self) -> int:
+        """The moment at which this turn of the loop began.
+
+        What a backend publishes right behind its answer may be read from the sockets before the answer is.
+        """
+        return self._turn if self._turn is not None else self._sequencer.serial
+
     def since(self, realm: str, channel: str, last_id: str) -> list[Item] | None:
         """Return the items that came after an id on a channel; None when that is not known."""
         return self._sequencer.since((realm, channel), last_id)
+
+    def arrived(self, realm: str, channel: str, moment: int) -> list[Item]:
+        """Return all items that came on a channel after a moment, as far as they are kept."""
+        return self._sequencer.arrived((realm, channel), moment)
 
     def is_behind(self, realm: str, channel: str, prev_id: str) -> bool:
         """Whether a hold whose client is at ``prev_id`` may lack something that only the backend can tell."""
@@ -57,12 +77,21 @@ class Delivery:
         """Forget what was delivered, so that the next hold is compared with nothing."""
         self._sequencer.clear()
 
+    def _begin_turn(self) -> None:
+        if self._turn is None:
+            self._turn = self._sequencer.serial
+            self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turn = None
+
     def _wait(self, deadline: float) -> None:
         self._handle = self._loop.call_at(deadline, self._deliver_late)
 
     def _deliver_late(self) -> None:
         """Deliver the items whose predecessor did not come in time."""
         self._handle = None
+        self._begin_turn()
         for key, item in self._sequencer.due(self._loop.time()):
             assert isinstance(key, tuple)
             self._hub.deliver(key[0], item)

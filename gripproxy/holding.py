@@ -12,6 +12,7 @@ from gripproxy.backend import Request, Response
 from gripproxy.config import Limits
 from gripproxy.errors import BackendError, FilterError
 from gripproxy.grip import wire
+from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Channel, Instruct
 from gripproxy.grip.reception import Reception
 from gripproxy.links import resolve
@@ -51,7 +52,9 @@ def prepare(route: Route, instruct: Instruct, limits: Limits) -> Instruct:
     return replace(instruct, channels=channels[:most], body=body)
 
 
-def hold_response(holds: Holds, client: Client, route: Route, asked: Request, instruct: Instruct, uri: str) -> None:
+def hold_response(
+    holds: Holds, client: Client, route: Route, asked: Request, instruct: Instruct, uri: str, moments: Moments
+) -> None:
     """Hold a client until something is published, or its time is over."""
     is_kept = client.is_kept and client.is_alone
     transport, received = client.take()
@@ -71,11 +74,11 @@ def hold_response(holds: Holds, client: Client, route: Route, asked: Request, in
     holds.metrics.holds["response"] += 1
     if instruct.gone_link is not None:
         hold.gone_link = resolve(uri, instruct.gone_link.uri)
-    hold.begin()
+    hold.begin(moments.asked)
 
 
 async def hold_stream(
-    holds: Holds, client: Client, route: Route, instruct: Instruct, rest: Response | None, uri: str
+    holds: Holds, client: Client, route: Route, instruct: Instruct, rest: Response | None, uri: str, moments: Moments
 ) -> None:
     """Begin a response that goes on with what is published; ``rest`` is what is still to come of its own body."""
     is_chunked = client.is_chunkable
@@ -103,7 +106,7 @@ async def hold_stream(
     holds.metrics.holds["stream"] += 1
     if instruct.gone_link is not None:
         hold.gone_link, hold.origin = resolve(uri, instruct.gone_link.uri), uri
-    hold.begin()
+    missed = hold.begin(moments.answered)
     fields = instruct.fields if client.cors is None else client.cors.complete(instruct.fields)
     head = (
         wire.encode_status_line(instruct.status, instruct.reason),
@@ -115,19 +118,19 @@ async def hold_stream(
     )
     client.status = instruct.status
     transport.write(b"".join(head))
+    hold.resume(missed)
     if linked is None:
         return
     if rest is not None:
         await _stream_rest(linked, rest, holds.limits)
-    linked.proceed()
+    linked.proceed(moments)
 
 
 async def _stream_rest(hold: LinkedStream, rest: Response, limits: Limits) -> None:
     """Write what is still to come of the body that a hold begins with."""
-    hold.wait()
     try:
         while part := await rest.read_some():
-            hold.write_body(part)
+            hold.write(part)
             await hold.drain()
     except BackendError as error:
         log.warning("%s: %s", hold.route.id, error)

@@ -1,19 +1,22 @@
 """The links of holds: next links are fetched, gone links are posted to.
 
-Equal fetches that are under way at the same time share one request. Their key is everything that can change the answer:
-the route, the whole URI and every Grip-Last; nothing of a client goes into such a request. At most FETCHES_MAX are
-under way, so that a gap seen by thousands of streams does not flatten the backend.
+Equal fetches share one request. Their key is everything that can change the answer: the route, the whole URI and every
+Grip-Last (nothing of a client goes into such a request), and the moment: who wants to know what came up to a moment is
+not given what was asked for before it. At most FETCHES_MAX are under way, so that a gap seen by thousands of streams
+does not flatten the backend.
 """
 
 import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 from gripproxy.backend import Backend, Request
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields
+from gripproxy.grip.history import Moments
 from gripproxy.routes import Route, Routes, Target
 
 log = logging.getLogger("gripproxy.links")
@@ -24,17 +27,47 @@ FETCHES_MAX = 32
 # Bytes of a link's answer, which is kept whole since several streams may share it.
 BODY_MAX = 1_000_000
 
+# Seconds for which an answer is kept for those who ask the same: streams spread their questions over some time.
+KEPT = 1.0
+
+# Answers kept, and bytes of the largest of them.
+KEPT_MAX = 256
+KEPT_BODY_MAX = 100_000
+
 _PORTS = {"http": 80, "https": 443}
+
+Key = tuple[Route, str, str, tuple[tuple[str, str], ...]]
+
+
+class Arrivals(Protocol):
+    """Counts the items that have gone out: up to now, and up to the beginning of this turn of the loop."""
+
+    @property
+    def moment(self) -> int: ...
+
+    @property
+    def turn(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a link answered."""
+    """What a link answered, and when: see `Moments`."""
 
     status: int
     reason: str
     fields: Fields
     body: bytes
+    moments: Moments
+
+
+class _Fetch:
+    """A request for a link; ``asked`` is the moment at which it was sent, None while it waits for its turn."""
+
+    __slots__ = ("asked", "task")
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+        self.task: asyncio.Task[Answer]
 
 
 class Links:
@@ -44,56 +77,83 @@ class Links:
         self._backend = backend
         self._routes = routes
         self._places = asyncio.Semaphore(FETCHES_MAX)
-        self._under_way: dict[tuple[Route, str, tuple[tuple[str, str], ...]], asyncio.Task[Answer]] = {}
+        self._gone_places = asyncio.Semaphore(FETCHES_MAX)
+        # Those under way, and those answered a moment ago; the oldest first.
+        self._fetches: dict[Key, _Fetch] = {}
         self.shared = 0
 
-    async def fetch(self, route: Route, host: str, uri: str, last_ids: Mapping[str, str]) -> Answer:
-        """Return what a next link answers; ``host`` is the one that the client asked.
+    async def fetch(
+        self, arrivals: Arrivals, route: Route, host: str, uri: str, last_ids: Mapping[str, str], moment: int
+    ) -> Answer:
+        """Return what a next link answers that is asked after ``moment``; ``host`` is the one that the client asked.
 
         Raises: BackendError, for an answer that is too large too.
         """
-        key = (route, uri, tuple(sorted(last_ids.items())))
-        task = self._under_way.get(key)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._fetch(route, host, uri, last_ids))
-            self._under_way[key] = task
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        else:
+        key = (route, host, uri, tuple(sorted(last_ids.items())))
+        fetch = self._fetches.get(key)
+        if fetch is not None and (fetch.asked is None or fetch.asked >= moment):
             self.shared += 1
+        else:
+            fetch = _Fetch()
+            loop = asyncio.get_running_loop()
+            fetch.task = loop.create_task(self._fetch(fetch, arrivals, route, host, uri, last_ids))
+            fetch.task.add_done_callback(lambda task: self._settle(key, fetch, task))
+            self._fetches[key] = fetch
         # The task is everybody's: one stream's end must not end it for the others.
-        return await asyncio.shield(task)
+        return await asyncio.shield(fetch.task)
 
-    async def _fetch(self, route: Route, host: str, uri: str, last_ids: Mapping[str, str]) -> Answer:
+    def _settle(self, key: Key, fetch: _Fetch, task: asyncio.Task[Answer]) -> None:
+        """Keep a good answer for a moment, and forget the others."""
+        if task.cancelled() or task.exception() is not None or len(task.result().body) > KEPT_BODY_MAX:
+            self._forget(key, fetch)
+            return
+        if len(self._fetches) > KEPT_MAX:
+            for other, old in self._fetches.items():
+                if old.task.done():
+                    del self._fetches[other]
+                    break
+        task.get_loop().call_later(KEPT, self._forget, key, fetch)
+
+    def _forget(self, key: Key, fetch: _Fetch) -> None:
+        if self._fetches.get(key) is fetch:
+            del self._fetches[key]
+
+    async def _fetch(
+        self, fetch: _Fetch, arrivals: Arrivals, route: Route, host: str, uri: str, last_ids: Mapping[str, str]
+    ) -> Answer:
         last = tuple((b"Grip-Last", f"{channel}; last-id={last}".encode()) for channel, last in last_ids.items())
         async with self._places:
-            response = await self._ask("GET", route, host, uri, last)
-        if not 200 <= response.status < 300:
-            raise BackendError(f"{uri} answered {response.status}")
-        return response
+            fetch.asked = arrivals.moment
+            answer = await self._ask("GET", arrivals, route, host, uri, last)
+        if not 200 <= answer.status < 300:
+            raise BackendError(f"{uri} answered {answer.status}")
+        return answer
 
-    async def post_gone(self, route: Route, host: str, uri: str) -> None:
+    async def post_gone(self, arrivals: Arrivals, route: Route, host: str, uri: str) -> None:
         """Tell a gone link that its hold is over; what goes wrong is logged."""
         try:
-            async with self._places:
-                answer = await self._ask("POST", route, host, uri, ())
+            async with self._gone_places:  # of its own: that clients leave must not delay those who stay
+                answer = await self._ask("POST", arrivals, route, host, uri, ())
             if not 200 <= answer.status < 300:
                 log.warning("%s: the gone link %s answered %d", route.id, uri, answer.status)
         except BackendError as error:
             log.warning("%s: the gone link %s: %s", route.id, uri, error)
 
-    async def _ask(self, method: str, route: Route, host: str, uri: str, fields: Fields) -> Answer:
+    async def _ask(self, method: str, arrivals: Arrivals, route: Route, host: str, uri: str, fields: Fields) -> Answer:
         parts = urlsplit(uri)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         to = self._route_to(route, host, parts.scheme, parts.netloc, target)
         request = Request(method, to.rewritten(target).encode(), ((b"Host", parts.netloc.encode()), *fields))
+        asked = arrivals.moment
         response = await self._backend.fetch(to, request)
+        moments = Moments(asked, arrivals.turn)
         try:
             body, is_whole = await response.read(BODY_MAX)
         finally:
             response.close()
         if not is_whole:
             raise BackendError(f"{uri} answered with more than {BODY_MAX} bytes")
-        return Answer(response.status, response.reason, response.fields, body)
+        return Answer(response.status, response.reason, response.fields, body, moments)
 
     def _route_to(self, route: Route, host: str, scheme: str, netloc: str, target: str) -> Route:
         """Return the route of a link: the one that its own host and path have, or one to another server."""

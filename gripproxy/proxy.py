@@ -9,6 +9,7 @@ Invariant: a response that has begun is either completed or its connection is cu
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -25,6 +26,7 @@ from gripproxy.forwarding import Forwarding, MalformedRequestError
 from gripproxy.grip.answer import EVENTS_TYPE
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import Fields, field_values, media_type
+from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Instruct, is_instruct
 from gripproxy.grip.tokens import verify
 from gripproxy.holding import hold_response, hold_stream, prepare
@@ -50,6 +52,9 @@ access = logging.getLogger("gripproxy.access")
 REFRESHED_AT_ONCE = 20
 REFRESH_PAUSE = 0.1
 
+# Requests of long-polls that are asked again at one time: a hint, or a gap, may concern thousands.
+REPLAYS_AT_ONCE = 32
+
 AnyHold = StreamHold | ResponseHold | WebSocketHold
 
 # By hundreds of the status; 0 is a long-poll that is held, or a client that left.
@@ -68,6 +73,7 @@ class Proxy:
         self._backend = backend
         self._metrics = metrics
         self._links = Links(backend, routes)
+        self._replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
         self._limits = config.limits
         self._keepalive_timeout = config.server.keepalive_timeout
         self.opening = Opening(backend, config.limits, self._refuse, self._fail)
@@ -157,16 +163,24 @@ class Proxy:
         asked: Request,
         uri: str,
         before_body: Callable[[], None] | None = None,
+        places: asyncio.Semaphore | None = None,
     ) -> None:
-        """Ask the backend, and do with its response what it says; ``uri`` is what the client asked for."""
+        """Ask the backend, and do with its response what it says; ``uri`` is what the client asked for.
+
+        ``places`` limits how many ask at one time.
+        """
+        history = self.holds.history
         try:
-            response = await self._backend.fetch(
-                route,
-                asked,
-                before_body,
-                client.write_informational if client.is_chunkable else None,
-                self._limits.replay_body,
-            )
+            async with places or contextlib.nullcontext():
+                asked_at = history.moment
+                response = await self._backend.fetch(
+                    route,
+                    asked,
+                    before_body,
+                    client.write_informational if client.is_chunkable else None,
+                    self._limits.replay_body,
+                )
+                moments = Moments(asked_at, history.turn)
         except BackendError as error:
             client.is_kept = client.is_kept and isinstance(asked.body, bytes)
             self._fail(client, route, asked, error)
@@ -175,7 +189,7 @@ class Proxy:
             if response.is_early:
                 client.is_kept = False
             if route.grip and is_instruct(response.fields):
-                await self._obey(client, route, asked, response, uri)
+                await self._obey(client, route, asked, response, uri, moments)
             else:
                 await bodies.pass_through(client, response)
         except BackendError as error:
@@ -191,7 +205,9 @@ class Proxy:
         else:
             self._refuse(client, error.status, self._explain(route, str(error)))
 
-    async def _obey(self, client: Client, route: Route, asked: Request, response: Response, uri: str) -> None:
+    async def _obey(
+        self, client: Client, route: Route, asked: Request, response: Response, uri: str, moments: Moments
+    ) -> None:
         """Do what a response's instructions say."""
         body, is_whole = await response.read(self._limits.hold_body)
         if response.request_body is not None:
@@ -213,9 +229,10 @@ class Proxy:
             if not isinstance(asked.body, bytes) or len(asked.body) > self._limits.replay_body:
                 self._refuse(client, 400, "Request too large to accept GRIP instruct.\n")
                 return
-            hold_response(self.holds, client, route, asked, instruct, uri)
+            hold_response(self.holds, client, route, asked, instruct, uri, moments)
         elif instruct.hold == "stream" or instruct.next_link is not None:
-            await hold_stream(self.holds, client, route, instruct, None if is_whole else response, uri)
+            rest = None if is_whole else response
+            await hold_stream(self.holds, client, route, instruct, rest, uri, moments)
         else:
             client.respond(instruct.status, instruct.reason, instruct.fields, instruct.body)
 
@@ -229,7 +246,8 @@ class Proxy:
             return
         gone_link: str | None = getattr(hold, "gone_link", None)
         if gone_link is not None and isinstance(hold, StreamHold | ResponseHold):
-            self._start(self._links.post_gone(hold.route, urlsplit(hold.origin).netloc, gone_link))
+            host = urlsplit(hold.origin).netloc
+            self._start(self._links.post_gone(self.holds.history, hold.route, host, gone_link))
         if isinstance(outcome, Done):
             self._metrics.disconnects[outcome.reason] += 1
             if getattr(hold, "is_kept", False):
@@ -263,9 +281,11 @@ class Proxy:
         last = tuple(
             (b"Grip-Last", f"{channel}; last-id={last_id}".encode()) for channel, last_id in outcome.last_ids.items()
         )
-        asked = replace(hold.request, fields=hold.request.fields + last)
+        request = hold.request
+        before = tuple(field for field in request.fields if field[0] != b"Grip-Last")  # of the time before this one
+        asked = replace(request, fields=before + last)
         try:
-            await self._exchange(client, hold.route, asked, hold.origin)
+            await self._exchange(client, hold.route, asked, hold.origin, places=self._replays)
             self._finish(client)
         except ConnectionResetError:
             pass
@@ -277,7 +297,9 @@ class Proxy:
         """Fetch the next link of a stream, and have the stream go on with it."""
         uri = resolve(hold.uri, outcome.link.uri)
         try:
-            answer = await self._links.fetch(hold.route, hold.host, uri, outcome.last_ids)
+            answer = await self._links.fetch(
+                self.holds.history, hold.route, hold.host, uri, outcome.last_ids, outcome.moment
+            )
             if is_instruct(answer.fields):
                 instruct = Instruct.from_response(answer.status, answer.reason, answer.fields, answer.body)
                 instruct = prepare(hold.route, instruct, self._limits)
@@ -287,7 +309,7 @@ class Proxy:
             log.warning("%s: next link %s: %s", hold.route.id, uri, error)
             hold.fail(str(error))
             return
-        hold.advance(instruct, uri)
+        hold.advance(instruct, uri, answer.moments)
 
     def refresh(self, realm: str | None) -> None:
         """Have all holds of a realm (None: of all) ask the backend whether something was missed, a slice at a time."""

@@ -88,8 +88,6 @@ def build_id(content: bytes, scope: Scope) -> bytes:
 
 
 def _last_ids(id_format: str, scope: Scope) -> bytes:
-    if not scope.last_ids:
-        raise FilterError("No ID specified and no default ID in context")
     try:
         return render(id_format.encode(), _variables(scope.last_ids))
     except FilterError as error:

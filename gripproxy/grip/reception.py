@@ -2,7 +2,7 @@
 
 Order: a hold may say for a channel at which item its client is (``prev-id``). From then on each item either follows,
 is one that the client has already, or shows a gap; a gap is closed from the channel's history where that reaches back
-far enough, else only the backend can.
+far enough, else only the backend can. An item that does not say what it follows is a gap, too.
 
 Filters: those of the channel's subscription decide whether the client gets an item, and what its content becomes.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 from gripproxy.grip.filters import Filters, Scope, compile_filters
+from gripproxy.grip.history import has_no_place
 from gripproxy.grip.instruct import Channel
 from gripproxy.grip.item import Item
 
@@ -18,7 +19,6 @@ from gripproxy.grip.item import Item
 Since = Callable[[str, str], list[Item] | None]
 
 _NO_FILTERS = Filters()
-_NOTHING: Mapping[str, str] = {}
 
 _compile = lru_cache(maxsize=1024)(compile_filters)
 
@@ -26,14 +26,14 @@ _compile = lru_cache(maxsize=1024)(compile_filters)
 class Reception:
     """One subscriber's state: where it is on each reliable channel, its meta and its filters.
 
-    ``ids`` has the reliable channels only; an id is None when the client was sent an item without one.
+    ``ids`` has the reliable channels only, and for each the id of the item that the client got last.
     """
 
     __slots__ = ("_filters", "_prefix", "channels", "ids", "meta")
 
     def __init__(self, channels: Iterable[Channel], meta: Mapping[str, str], prefix: str = "") -> None:
         """``prefix`` is the route's: channel names have it, filters do not see it."""
-        self.ids: dict[str, str | None] = {}
+        self.ids: dict[str, str] = {}
         self._filters: dict[str, Filters] = {}
         self._prefix = len(prefix)
         self.meta = meta
@@ -65,39 +65,40 @@ class Reception:
 
     def last_ids(self) -> dict[str, str]:
         """Return where the client is, by channel names as the backend knows them (for Grip-Last)."""
-        return {channel[self._prefix :]: last for channel, last in self.ids.items() if last is not None}
+        return {channel[self._prefix :]: last for channel, last in self.ids.items()}
+
+    # Order
 
     def admit(self, channel: str, item: Item, since: Since) -> list[Item] | None:
-        """Return the items that the client is to get now, in order; None when there is a gap."""
-        if channel not in self.ids:
-            return [item]
-        at = self.ids[channel]
-        if at is not None:
-            if item.id == at:
-                return []
-            if item.no_seq:
-                return [item]
-            if item.prev_id is not None and item.prev_id != at:
-                return self._close_gap(channel, item, at, since)
-        self.ids[channel] = item.id
-        return [item]
+        """Return the items that the client is to get now, in order; None when there is a gap.
 
-    def _close_gap(self, channel: str, item: Item, at: str, since: Since) -> list[Item] | None:
-        if item.id is not None:
-            later = since(channel, item.id)
-            if later is not None and any(one.id == at for one in later):
-                return []  # published before the state that the backend gave the client
-        return self.catch_up(channel, since)
+        Each of them is to be reported by `reach` as it is passed on.
+        """
+        at = self.ids.get(channel)
+        if at is None or has_no_place(item) or item.prev_id == at:
+            return [item]
+        if item.id is None:
+            return None
+        if item.id == at:
+            return []
+        later = since(channel, item.id)
+        if later is not None and any(one.id == at for one in later):
+            return []  # published before the state that the backend gave the client
+        return since(channel, at)
 
     def catch_up(self, channel: str, since: Since) -> list[Item] | None:
         """Return what the client lacks on a reliable channel according to its history; None when that can't tell."""
         at = self.ids.get(channel)
-        if at is None:
-            return []
-        missed = since(channel, at)
-        if missed:
-            self.ids[channel] = missed[-1].id
-        return missed
+        return [] if at is None else since(channel, at)
+
+    def reach(self, channel: str, item: Item) -> bool:
+        """Note that the client gets an item now; return whether that moves it on in a reliable channel's order."""
+        if item.id is None or item.prev_id is None or self.ids.get(channel) != item.prev_id:
+            return False
+        self.ids[channel] = item.id
+        return True
+
+    # Filters
 
     def filters(self, channel: str) -> Filters:
         """Return the filters of a channel's subscription."""

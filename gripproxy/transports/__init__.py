@@ -24,19 +24,23 @@ class Done:
 class Replay:
     """The client's request has to be asked again; ``last_ids`` become its Grip-Last fields.
 
-    ``asked`` are the channels and ids for which that is then done: an answer that is the same is taken as it is.
+    ``asked`` tells how often that was done, this time included, while the client was at an id of a channel.
     """
 
     last_ids: Mapping[str, str]
-    asked: frozenset[tuple[str, str | None]]
+    asked: Mapping[tuple[str, str], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """A link has to be fetched, and what comes appended to the stream."""
+    """A link has to be fetched, and what comes appended to the stream.
+
+    ``moment`` is the one before which it must not have been asked for, if its answer is to be shared.
+    """
 
     link: Link
     last_ids: Mapping[str, str]
+    moment: int
 
 
 Outcome = Done | Replay | Follow

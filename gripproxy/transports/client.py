@@ -7,6 +7,7 @@ that streams waits for the client, and the connection is kept, closed, or taken 
 import asyncio
 import socket
 import struct
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -72,7 +73,7 @@ class Client:
         self.is_alone = connection is None or connection.is_alone
         self.is_taken = False
         # For a request that is asked again: see `Replay.asked`.
-        self.asked: frozenset[tuple[str, str | None]] = frozenset()
+        self.asked: Mapping[tuple[str, str], int] = {}
         # What completes the responses to pages of other origins; None on routes that say nothing of them.
         self.cors: Cors | None = None
 

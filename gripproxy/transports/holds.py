@@ -10,7 +10,7 @@ from typing import Protocol
 from gripproxy.config import Limits
 from gripproxy.grip.instruct import KeepAlive
 from gripproxy.grip.item import Item
-from gripproxy.hub import Hub
+from gripproxy.hub import Group, Hub
 from gripproxy.metrics import Metrics
 from gripproxy.routes import Route
 from gripproxy.transports import Outcome
@@ -28,10 +28,21 @@ KEEP_ALIVES_MAX = 1024
 
 
 class History(Protocol):
-    """What is remembered of the items that came."""
+    """What is remembered of the items that came; a moment is the number of items that had come by then."""
+
+    @property
+    def moment(self) -> int:
+        """Now."""
+
+    @property
+    def turn(self) -> int:
+        """The moment at which this turn of the loop began."""
 
     def since(self, realm: str, channel: str, last_id: str) -> list[Item] | None:
         """Return the items after an id, [] if it is the newest, None if it is not known."""
+
+    def arrived(self, realm: str, channel: str, moment: int) -> list[Item]:
+        """Return all items that came after a moment."""
 
     def is_behind(self, realm: str, channel: str, prev_id: str) -> bool:
         """Whether a client that is at ``prev_id`` may lack something."""
@@ -88,6 +99,18 @@ class Holds:
         if len(self._keep_alives) >= KEEP_ALIVES_MAX:
             self._keep_alives.clear()
         return self._keep_alives.setdefault(keep_alive, keep_alive)
+
+    def missed(
+        self, group: Group, realm: str, channel: str, moment: int, is_carried: Callable[[Item], bool]
+    ) -> list[Item]:
+        """Return what came after a moment and before the subscription to a group, which will not bring it.
+
+        ``is_carried`` tells which items the group carries at all.
+        """
+        items = [item for item in self.history.arrived(realm, channel, moment) if is_carried(item)]
+        # What waits for the group's next pass reaches this subscriber, too.
+        waiting = len(group.pending)
+        return items[:-waiting] if waiting else items
 
     @staticmethod
     def spread(seconds: float) -> float:

@@ -2,8 +2,13 @@
 
 The hub hands it every item by itself (the slow road). An item that follows what the client has is written at once. A
 gap is closed from the channel's history, else by the next link: the hold asks for it (`Follow`), and goes on writing
-what is in order on other channels meanwhile. If anything reliable was written while the link was under way, its answer
-may repeat that; so it is thrown away and the link asked once more, and that time everything waits for it.
+what is in order on other channels meanwhile. Where the link's answer would repeat what was written while it was under
+way, it is thrown away and the link asked once more, and that time everything waits for it.
+
+What the client is told of a reliable channel is true because of the order of things: a backend stores an item, then
+publishes it. So whatever had come before a link was asked for is in its answer, and only what came later can be news.
+Still, a backend that seems to be behind is asked twice before it is believed (it may publish too early, or answer
+from a replica).
 """
 
 import asyncio
@@ -11,8 +16,8 @@ import random
 from collections import deque
 
 from gripproxy.errors import FilterError
-from gripproxy.grip import wire
-from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Instruct, Link
+from gripproxy.grip.history import Moments, has_no_place
+from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Channel, Instruct, Link
 from gripproxy.grip.item import Item
 from gripproxy.grip.reception import Reception
 from gripproxy.hub import EACH, GONE
@@ -21,18 +26,19 @@ from gripproxy.transports import Done, Follow
 from gripproxy.transports.holds import Holds, log
 from gripproxy.transports.stream import StreamHold
 
-# Items that wait while a link is under way; Pushpin's. More, and the link is asked for once more instead.
+# Items that wait for a link; Pushpin's.
 QUEUE_MAX = 100
 
 # Pushpin's: how often a link that failed is tried again, and the first pause in seconds, which doubles.
 RETRIES = 5
 RETRY_DELAY = 1.0
 
-# Gaps in a row that links did not close: after these the stream is cut, so that the client starts anew.
-GAPS_MAX = 5
+# Seconds over which the links of many streams with the same gap are spread. Often the gap closes by itself meanwhile:
+# the backend was ahead of what it had published.
+GAP_SPREAD = 0.2
 
-# Seconds over which the links of many streams with the same gap are spread.
-GAP_SPREAD = 0.5
+# Seconds until a backend that did not know of an item is asked again: what it was about to store is stored then.
+GAP_REPEAT = 1.0
 
 
 class LinkedStream(StreamHold):
@@ -40,17 +46,23 @@ class LinkedStream(StreamHold):
 
     __slots__ = (
         "_attempts",
+        "_gap_at",
         "_gapped",
-        "_gaps",
-        "_has_moved",
+        "_hinted",
         "_instruct",
         "_is_exclusive",
         "_is_following",
+        "_is_paging",
         "_keep_alive_at",
         "_link_at",
+        "_moved",
+        "_needed",
+        "_page_ids",
         "_poll_at",
         "_queue",
         "_seen",
+        "_sent",
+        "_told",
         "host",
         "link",
         "reception",
@@ -79,63 +91,104 @@ class LinkedStream(StreamHold):
         self.link: Link | None = instruct.next_link
         self.reception = Reception(instruct.channels, instruct.meta, route.prefix)
         self._instruct = instruct
-        self._queue: deque[tuple[str, Item]] = deque()
+        if instruct.hold is None:
+            self.channels = ()
+        # Channel, item, and the moment at which it had come.
+        self._queue: deque[tuple[str, Item, int]] = deque()
         self._gapped: set[str] = set()
+        # Where the client was on a channel when a link had nothing for it.
+        self._told: dict[str, str] = {}
         self._seen: set[str] = set()
+        # Of the link that is under way: where the client was, and what has been written since.
+        self._sent: dict[str, str] = {}
+        self._moved: set[str] = set()
+        # The moments before which the next link must not have been asked for: for the gaps, and for a hint.
+        self._needed = self._hinted = 0
         self._attempts = 0
-        self._gaps = 0
-        self._has_moved = False
         self._is_following = False
-        self._is_exclusive = False
-        self._keep_alive_at = 0.0
-        self._link_at = 0.0
-        self._poll_at = 0.0
-
-    def begin(self) -> None:
-        """Subscribe. What waits is written by `proceed`, behind the head."""
-        super().begin()
-        now = self.holds.wheel.now()
-        if self.keep_alive is not None:
-            self._keep_alive_at = now + self.holds.spread(self.keep_alive.timeout)
-        self._arm()
-
-    def wait(self) -> None:
-        """Keep what is published: the body that the hold begins with is still being written."""
+        # Whether everything waits: for the body that the hold begins with, for pages, for a link that is asked again.
         self._is_exclusive = True
+        # Whether the last answer was a page: a next link without a hold.
+        self._is_paging = False
+        self._page_ids: dict[str, str] = {}
+        self._keep_alive_at = self._gap_at = self._link_at = self._poll_at = 0.0
 
-    def proceed(self) -> None:
+    def begin(self, moment: int) -> list[tuple[str, Item]]:
+        """Subscribe. What comes waits until `proceed`, behind the body."""
+        for channel, item in super().begin(moment):
+            self._keep_missed(channel, item, moment)
+        self._arm()
+        return []
+
+    def _keep_missed(self, channel: str, item: Item, moment: int) -> None:
+        # What else a reliable channel lacks is found by ids.
+        if channel not in self.reception.ids or item.id is None or has_no_place(item):
+            self._queue.append((channel, item, moment))
+
+    def is_carried(self, item: Item) -> bool:
+        """Whether the hub brings this item: any."""
+        return True
+
+    def proceed(self, moments: Moments) -> None:
         """Go on behind the body that the hold began with: catch up, or where nothing is held follow the link."""
-        self._is_exclusive = False
-        if self._instruct.hold is None:
-            self._follow()
+        if self.transport is GONE:
             return
-        self._catch_up()
-        self._let_go()
-        self._set_poll()
+        instruct = self._instruct
+        if instruct.hold is None:
+            self._turn_page(instruct)
+        else:
+            self._start_keep_alive()
+            self._take_up(moments, 0.0)
 
-    def _let_go(self) -> None:
-        """Take up what was kept."""
-        waiting, self._queue = self._queue, deque()
-        for channel, item in waiting:
-            self.receive(channel, item)
+    def _start_keep_alive(self) -> None:
+        keep_alive = self.keep_alive
+        self._keep_alive_at = self._now() + self.holds.spread(keep_alive.timeout) if keep_alive is not None else 0.0
+        self._arm()
 
     # Items
 
     def receive(self, channel: str, item: Item) -> None:
         """Write an item that is in order, or keep it until it is."""
-        if self.transport is GONE:
+        if self.transport is GONE or channel not in self.channels:
             return
-        if self._is_exclusive or channel in self._gapped:
+        if self._is_exclusive:
             self._keep(channel, item)
+        elif channel in self._gapped:
+            self._keep(channel, item)
+            self._close_gap(channel)
+        else:
+            self._admit(channel, item, self.holds.history.moment)
+
+    def _admit(self, channel: str, item: Item, moment: int) -> None:
+        if self._is_hint(item):
+            self._hint()  # what it announces comes with the link, and so does its id
             return
         due = self.reception.admit(channel, item, self._since)
+        if due is None and item.id is None and self.link is None:
+            due = [item]  # nobody could tell more of it
         if due is None:
-            self._note_gap(channel)
-            self._keep(channel, item)
+            self._note_gap(channel, 0.0 if self.link is not None else GAP_REPEAT)
+            self._keep(channel, item, moment)
             return
         self._seen.add(channel)
-        for one in due:
-            self._pass(channel, one)
+        self._pass_all(channel, due)
+
+    def _pass_all(self, channel: str, items: list[Item]) -> None:
+        for index, item in enumerate(items):
+            at = self.reception.ids.get(channel)
+            if self._is_hint(item) and at is not None and self._told.get(channel) != at:
+                self._told[channel] = at
+                self._gapped.add(channel)
+                self._hint()
+                for later in items[index + 1 :]:
+                    self._keep(channel, later)
+                return
+            if self.reception.reach(channel, item) and self._is_following:
+                self._moved.add(channel)
+            self._pass(channel, item)
+
+    def _is_hint(self, item: Item) -> bool:
+        return self.link is not None and item.stream is not None and item.stream.action == "hint"
 
     def _pass(self, channel: str, item: Item) -> None:
         stream = item.stream
@@ -144,144 +197,190 @@ class LinkedStream(StreamHold):
         if stream.action == "close":
             if not self.reception.filters(channel).drops(item, self.reception.scope()):
                 self.end("closed")
-            return
-        if stream.action == "hint":
-            self._queue.clear()
-            self._follow()
-            return
-        if stream.action != "send":
-            return
-        try:
-            content = self.reception.content(channel, item, stream.content, stream.content_filters)
-        except FilterError as error:
-            log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
-            content = None
-        if content is None:
-            self.holds.metrics.filtered += 1
-            return
-        if channel in self.reception.ids:
-            self._has_moved = True
-        self._write(content)
-
-    def _write(self, content: bytes) -> None:
-        if content and not self.transport.is_closing():
-            self.transport.write(wire.chunk(content) if self.framing == wire.CHUNK else content)
-            self.written_at = self.holds.hub.tick
+        elif stream.action == "send":
+            try:
+                content = self.reception.content(channel, item, stream.content, stream.content_filters)
+            except FilterError as error:
+                log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
+                content = None
+            if content is None:
+                self.holds.metrics.filtered += 1
+            else:
+                self.write(content)
 
     def _since(self, channel: str, last_id: str) -> list[Item] | None:
         return self.holds.history.since(self.route.realm, channel, last_id)
 
-    def _keep(self, channel: str, item: Item) -> None:
+    def _keep(self, channel: str, item: Item, moment: int | None = None) -> None:
         if len(self._queue) >= QUEUE_MAX:
             self.holds.metrics.gaps["queue"] += 1
-            oldest, _ = self._queue.popleft()
-            if oldest not in self.reception.ids or self.link is None:
+            oldest, _, _ = self._queue.popleft()
+            if oldest not in self.reception.ids:
                 # Nothing would ever show that it is missing.
                 self.break_off("gap")
                 return
-        self._queue.append((channel, item))
+        self._queue.append((channel, item, self.holds.history.moment if moment is None else moment))
 
-    def _note_gap(self, channel: str) -> None:
+    # Gaps
+
+    def _note_gap(self, channel: str, pause: float) -> None:
         self.holds.metrics.gaps["link" if self.link is not None else "cut"] += 1
-        self._gaps += 1
-        if self.link is None or self._gaps > GAPS_MAX:
-            log.info("%s: channel %r: a gap that nothing can close; the stream is cut", self.route.id, channel)
-            self.break_off("gap")
-            return
         self._gapped.add(channel)
-        if not self._is_following and not self._link_at:
-            self._link_at = self.holds.wheel.now() + GAP_SPREAD * random.random()  # noqa: S311  # spreads requests
+        self._needed = self.holds.history.moment
+        at = self._now() + pause + GAP_SPREAD * random.random()  # noqa: S311  # spreads requests
+        if not self._gap_at or at < self._gap_at:
+            self._gap_at = at
             self._arm()
 
-    def _catch_up(self) -> None:
-        """Write what came on the reliable channels behind the state that the backend gave."""
-        for channel in list(self.reception.ids):
-            prev_id = self.reception.ids[channel]
-            missed = self.reception.catch_up(channel, self._since)
-            if missed is None:
-                if prev_id is not None and self.holds.history.is_behind(self.route.realm, channel, prev_id):
-                    self._note_gap(channel)
+    def _close_gap(self, channel: str) -> bool:
+        """Close a gap from memory, if it has come there by now."""
+        missed = self.reception.catch_up(channel, self._since)
+        if missed is None:
+            return False
+        self._gapped.discard(channel)
+        self._seen.add(channel)
+        self._pass_all(channel, missed)
+        self._let_go()
+        return True
+
+    def _let_go(self) -> None:
+        """Take up what waits, but for channels that still have a gap."""
+        waiting, self._queue = self._queue, deque()
+        for channel, item, moment in waiting:
+            if channel in self._gapped:
+                self._queue.append((channel, item, moment))
+            elif self.transport is not GONE and channel in self.channels:
+                self._admit(channel, item, moment)
+
+    def _take_up(self, moments: Moments, pause: float, unmoved: frozenset[str] = frozenset()) -> None:
+        """Begin to hold where an answer says that the client is: write what came since, and ask where that is unknown.
+
+        ``pause`` is the time in seconds before that. On channels that are ``unmoved`` the answer had nothing new.
+        """
+        self._is_exclusive = self._is_paging = False
+        history, realm, ids = self.holds.history, self.route.realm, self.reception.ids
+        believed = set() if self.link is not None else set(ids)
+        for channel in list(ids):
+            at = ids[channel]
+            missed = self._since(channel, at)
+            if missed is not None:
+                self._pass_all(channel, missed)
+                continue
+            if self._told.get(channel) == at:
+                believed.add(channel)
+            if channel in believed:
+                is_behind = any(item.id is not None for item in history.arrived(realm, channel, moments.asked))
             else:
-                for item in missed:
-                    self._pass(channel, item)
+                is_behind = history.is_behind(realm, channel, at)
+            if is_behind:
+                self._note_gap(channel, pause)
+                self._told[channel] = at
             if self.transport is GONE:
                 return
+        waiting, self._queue = self._queue, deque()
+        for channel, item, moment in waiting:
+            if channel not in ids or has_no_place(item) or moment > moments.asked:
+                self._queue.append((channel, item, moment))
+            elif item.id is None:
+                if channel in unmoved:  # the backend knows nothing of it
+                    self._pass(channel, item)
+            elif channel not in believed or item.prev_id == ids[channel]:
+                self._queue.append((channel, item, moment))
+        self._let_go()
+        self._told.update({channel: ids[channel] for channel in self._gapped if channel in ids})
+        self._set_poll()
 
     # Links
 
     def refresh(self) -> None:
         """Ask the next link whether something was missed."""
-        if self.link is not None:
-            self._follow()
+        self._hint()
 
-    def _follow(self) -> None:
-        if self._is_following or self.transport is GONE:
-            return
-        if self.link is None:
+    def _hint(self) -> None:
+        self._hinted = self.holds.history.moment
+        if not self._is_exclusive:
+            self._follow(self._hinted)
+
+    def _follow(self, moment: int) -> None:
+        """Ask for the link, or share what others were answered after a moment."""
+        link = self.link
+        if self._is_following or self.transport is GONE or link is None:
             return
         self._is_following = True
-        self._has_moved = False
-        self._link_at = self._poll_at = 0.0
+        self._moved.clear()
+        self._sent = dict(self.reception.ids)
+        self._gap_at = self._link_at = self._poll_at = 0.0
         self._arm()
         self.holds.metrics.recoveries["link"] += 1
-        self._tell(Follow(self.link, self.reception.last_ids()))
+        last_ids = self._page_ids if self._is_paging else self.reception.last_ids()
+        self._tell(Follow(link, last_ids, moment))
 
-    def advance(self, instruct: Instruct, uri: str) -> None:
+    def advance(self, instruct: Instruct, uri: str, moments: Moments) -> None:
         """Take what a link answered: append its body, and hold as it says now."""
         self._is_following = False
         if self.transport is GONE:
             return
-        if self._has_moved and not self._is_exclusive:
-            self._is_exclusive = True
-            self._follow()
-            return
-        self._is_exclusive = False
         self._attempts = 0
+        if self._repeats(instruct.channels, instruct.body):
+            self._is_exclusive = True
+            self._follow(self._needed)
+            return
         self.uri = uri
         if instruct.hold == "response":
             log.warning("%s: the next link %s asks for a response hold; the stream ends", self.route.id, uri)
             self.break_off("link")
-            return
-        self._adopt(instruct)
-        try:
-            body = self.reception.response(instruct.channels, instruct.body)
-        except FilterError as error:
-            log.warning("%s: the next link %s: %s; the stream ends", self.route.id, uri, error)
-            self.break_off("link")
-            return
-        self._write(body)
-        if instruct.hold is None and instruct.next_link is None:
+        elif instruct.hold is not None:
+            sent = self._sent.items()
+            unmoved = frozenset(one.name for one in instruct.channels if (one.name, one.prev_id) in sent)
+            self._adopt(instruct, moments)
+            self.write(instruct.body)
+            self._take_up(moments, GAP_REPEAT, unmoved)
+            if self._hinted > moments.asked:
+                self._follow(self._hinted)
+        elif instruct.next_link is not None:
+            self.write(instruct.body)
+            self._turn_page(instruct)
+        else:
+            self.write(instruct.body)
             self.end("ended")
-            return
-        if instruct.hold is None:
-            self._follow()
-            return
-        before = self._gaps
-        self._catch_up()
-        self._let_go()
-        if self._gaps == before:
-            self._gaps = 0
-        self._set_poll()
 
-    def _adopt(self, instruct: Instruct) -> None:
+    def _repeats(self, channels: tuple[Channel, ...], body: bytes) -> bool:
+        """Whether an answer's body may have what was written while the answer was under way."""
+        if not self._moved or not body:
+            return False
+        told = {channel.name: channel.prev_id for channel in channels}
+        return any(told.get(name) != self._sent.get(name) for name in self._moved)
+
+    def _turn_page(self, instruct: Instruct) -> None:
+        """Go on with the next page; until there is one with a hold, everything waits."""
+        prefix = len(self.route.prefix)
+        self._is_exclusive = self._is_paging = True
+        self.link = instruct.next_link
+        self._page_ids = {one.name[prefix:]: one.prev_id for one in instruct.channels if one.prev_id is not None}
+        self._follow(self.holds.history.moment + 1)  # never what was answered before: pages may go round in circles
+
+    def _adopt(self, instruct: Instruct, moments: Moments) -> None:
         """Change to the subscriptions, meta, keep-alive and link of an instruct."""
         hub, realm = self.holds.hub, self.route.realm
-        names = tuple(channel.name for channel in instruct.channels)
-        if instruct.hold is not None:
-            for name in names:
-                hub.subscribe(self, realm, name, self.road)
-            for name in self.channels:
-                if name not in names:
-                    hub.unsubscribe(self, realm, name, self.road)
-            self.channels = names
+        moved = {name: self.reception.ids[name] for name in self._moved if name in self.reception.ids}
         self.reception = Reception(instruct.channels, instruct.meta, self.route.prefix)
+        names = tuple(channel.name for channel in instruct.channels)
+        for name in self.channels:
+            if name not in names:
+                hub.unsubscribe(self, realm, name, self.road)
+        for name in names:
+            if name not in self.channels:
+                group = hub.subscribe(self, realm, name, self.road)
+                for item in self.holds.missed(group, realm, name, moments.answered, self.is_carried):
+                    self._keep_missed(name, item, moments.answered)
+        self.channels = names
+        for name in moved.keys() & self.reception.ids.keys():
+            self.reception.ids[name] = moved[name]  # the answer had nothing of what was written meanwhile
         self.link = instruct.next_link
         self._gapped.clear()
-        self._seen.clear()
+        self._moved.clear()
         self.keep_alive = self.holds.share(instruct.keep_alive)
-        now = self.holds.wheel.now()
-        self._keep_alive_at = now + self.holds.spread(self.keep_alive.timeout) if self.keep_alive is not None else 0.0
-        self._arm()
+        self._start_keep_alive()
 
     def fail(self, reason: str) -> None:
         """Take notice that the link did not answer as it should: try again later, or give up."""
@@ -294,7 +393,10 @@ class LinkedStream(StreamHold):
             return
         pause = RETRY_DELAY * (2**self._attempts + random.random())  # noqa: S311  # spreads retries
         self._attempts += 1
-        self._link_at = self.holds.wheel.now() + pause
+        self._link_at = self._now() + pause
+        if self._is_exclusive and not self._is_paging:
+            self._is_exclusive = False
+            self._let_go()
         self._arm()
 
     def _set_poll(self) -> None:
@@ -303,16 +405,14 @@ class LinkedStream(StreamHold):
             return
         timeout = link.timeout if link.timeout is not None else NEXT_LINK_TIMEOUT
         self._seen.clear()
-        self._poll_at = self.holds.wheel.now() + self.holds.spread(timeout)
+        self._poll_at = self._now() + self.holds.spread(timeout)
         self._arm()
-
-    def write_body(self, content: bytes) -> None:
-        """Write more of the body that the hold begins with."""
-        self._write(content)
 
     def break_off(self, reason: str) -> None:
         """Cut the connection without ending the body, so that the client knows to come again."""
         connection = self.connection
+        if self.transport is GONE:
+            return
         self.leave()
         if connection is not None:
             connection.close()
@@ -321,24 +421,42 @@ class LinkedStream(StreamHold):
     # Timers
 
     def on_due(self) -> None:
-        """Do what is due: a keep-alive, a link to try again, or to ask because nothing came for long."""
-        now = self.holds.wheel.now()
+        """Do what is due: a keep-alive, a gap to close, a link to try again, or to ask as nothing came for long."""
+        now = self._now()
         if self._keep_alive_at and self._keep_alive_at <= now and self.keep_alive is not None:
             self._keep_alive_at = now + self.send_keep_alive(self.keep_alive)
+        if self._gap_at and self._gap_at <= now:
+            self._gap_at = 0.0
+            self._ask_for_gaps()
         if self._link_at and self._link_at <= now:
             self._link_at = 0.0
-            self._follow()
+            self._follow(max(self._needed, self._hinted))
         if self._poll_at and self._poll_at <= now:
             self._poll_at = 0.0
             if self._seen.issuperset(self.channels) and self.channels:
                 self._set_poll()
             else:
-                self._follow()
+                self._follow(self.holds.history.moment)
         self._arm()
 
+    def _ask_for_gaps(self) -> None:
+        for channel in list(self._gapped):
+            if channel in self._gapped:
+                self._close_gap(channel)
+        if not self._gapped or self.transport is GONE:
+            return
+        if self.link is None:
+            log.info("%s: channels %s: a gap that nothing can close; the stream is cut", self.route.id, self._gapped)
+            self.break_off("gap")
+        elif not self._link_at:
+            self._follow(self._needed)
+
+    def _now(self) -> float:
+        return self.holds.wheel.now()
+
     def _arm(self) -> None:
-        times = [at for at in (self._keep_alive_at, self._link_at, self._poll_at) if at]
+        times = [at for at in (self._keep_alive_at, self._gap_at, self._link_at, self._poll_at) if at]
         if self.transport is GONE or not times:
             self.holds.wheel.drop(self)
         else:
-            self.holds.wheel.set(self, max(0.0, min(times) - self.holds.wheel.now()))
+            self.holds.wheel.set(self, max(0.0, min(times) - self._now()))

@@ -5,12 +5,15 @@ request is kept only as it will be asked again (a hint, a gap in a reliable chan
 """
 
 import asyncio
+import random
+from collections.abc import Mapping
 
 from gripproxy.backend import Request
 from gripproxy.errors import FilterError
 from gripproxy.grip import wire
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import Fields, pack_fields, unpack_fields
+from gripproxy.grip.history import has_no_place
 from gripproxy.grip.instruct import Instruct
 from gripproxy.grip.item import HttpResponse, Item
 from gripproxy.grip.reception import Reception
@@ -19,6 +22,13 @@ from gripproxy.routes import Route
 from gripproxy.transports import Done, Outcome, Replay
 from gripproxy.transports.holds import Hold, Holds, log
 from gripproxy.transports.patch import PatchError, patch_body
+
+# Seconds over which the requests of many long-polls with the same gap are spread. Often the gap closes by itself
+# meanwhile: the backend was ahead of what it had published.
+GAP_SPREAD = 0.2
+
+# Requests because of gaps at one id of a channel; a backend that says five times that there is no more is right.
+REPLAYS_MAX = 5
 
 
 class ResponseHold(Hold):
@@ -30,10 +40,13 @@ class ResponseHold(Hold):
         "_asked",
         "_body",
         "_fields",
+        "_gapped",
         "_reason",
         "_reception",
+        "_replay_at",
         "_request",
         "_status",
+        "_timeout_at",
         "cors",
         "gone_link",
         "holds",
@@ -54,13 +67,13 @@ class ResponseHold(Hold):
         *,
         is_head: bool,
         is_kept: bool,
-        asked_again: frozenset[tuple[str, str | None]],
+        asked_again: Mapping[tuple[str, str], int],
         cors: Cors | None,
         uri: str,
     ) -> None:
         """``uri`` is what the client asked for.
 
-        ``asked_again`` are the channels and ids for which the backend was asked again already, without news.
+        ``asked_again`` tells how often the backend was asked again already for a channel and an id on it.
         """
         super().__init__(holds.server, connection, received)
         self.holds = holds
@@ -74,6 +87,8 @@ class ResponseHold(Hold):
         reception = Reception(instruct.channels, instruct.meta, route.prefix)
         self._reception = None if reception.is_plain else reception
         self._asked = asked_again
+        self._gapped: tuple[str, ...] = ()
+        self._timeout_at = self._replay_at = 0.0
         self.origin = uri
         # Absolute, to be posted to when the hold is over; None for most.
         self.gone_link: str | None = None
@@ -82,15 +97,26 @@ class ResponseHold(Hold):
         self._fields = wire.encode_fields(instruct.fields)
         self._body = instruct.body
 
-    def begin(self) -> None:
-        """Subscribe, and set the timer."""
-        holds = self.holds
-        for channel in self.channels:
-            holds.hub.subscribe(self, self.route.realm, channel, EACH)
-        holds.wheel.set(self, self.timeout)
+    def begin(self, moment: int) -> None:
+        """Subscribe, and set the timer; ``moment`` is when the backend was asked.
+
+        What came since may be what it did not know yet. A long-poll waits for news, so that is rather told twice than
+        not at all; a backend that gives ids has it told once.
+        """
+        holds, realm = self.holds, self.route.realm
         holds.open[self] = None
-        if self._reception is not None:
-            self._catch_up(self._reception)
+        self._timeout_at = holds.wheel.now() + self.timeout
+        self._arm()
+        missed: list[tuple[str, Item]] = []
+        for channel in self.channels:
+            group = holds.hub.subscribe(self, realm, channel, EACH)
+            missed += [(channel, item) for item in holds.missed(group, realm, channel, moment, _is_carried)]
+        reception = self._reception
+        if reception is not None:
+            self._catch_up(reception, moment)
+            missed = [one for one in missed if one[0] not in reception.ids or has_no_place(one[1])]
+        for channel, item in missed:
+            self.receive(channel, item)
 
     def receive(self, channel: str, item: Item) -> None:
         """Answer with the first item that has a response."""
@@ -98,21 +124,28 @@ class ResponseHold(Hold):
             return
         reception = self._reception
         if reception is None:
-            if item.response is not None:
-                self._take(channel, item, item.response)
+            self._take(channel, item)
             return
         due = reception.admit(channel, item, self._since)
         if due is None:
-            self.holds.metrics.gaps["replay"] += 1
-            self.replay("gap")
-            return
-        for one in due:
-            if one.response is not None and self.transport is not GONE:
-                self._take(channel, one, one.response)
+            self._note_gap(channel)
+        else:
+            self._take_all(channel, due, reception)
 
-    def _take(self, channel: str, item: Item, response: HttpResponse) -> None:
-        reception = self._reception
-        if response.action not in ("hint", "send"):
+    def _take_all(self, channel: str, items: list[Item], reception: Reception) -> None:
+        if channel in self._gapped:
+            self._gapped = tuple(name for name in self._gapped if name != channel)
+        for item in items:
+            if self.transport is GONE:
+                return
+            # What a hint announces the client does not have.
+            if item.response is None or item.response.action != "hint":
+                reception.reach(channel, item)
+            self._take(channel, item)
+
+    def _take(self, channel: str, item: Item) -> None:
+        reception, response = self._reception, item.response
+        if response is None or response.action not in ("hint", "send"):
             return
         if reception is not None and reception.filters(channel).drops(item, reception.scope()):
             self.holds.metrics.filtered += 1
@@ -121,32 +154,64 @@ class ResponseHold(Hold):
         else:
             self._answer(channel, item, response)
 
-    def _catch_up(self, reception: Reception) -> None:
-        """Answer at once with what came behind the state that the backend gave; where that is not known, ask again."""
-        for channel in list(reception.ids):
-            prev_id = reception.ids[channel]
+    def _catch_up(self, reception: Reception, moment: int) -> None:
+        """Answer at once with what came behind the state that the backend gave; where that is not known, ask again.
+
+        A backend that was asked again is believed: what had come before that is known to it.
+        """
+        history, realm = self.holds.history, self.route.realm
+        for channel, at in list(reception.ids.items()):
             missed = reception.catch_up(channel, self._since)
-            for item in missed or ():
-                if item.response is not None and self.transport is not GONE:
-                    self._take(channel, item, item.response)
+            if missed is not None:
+                self._take_all(channel, missed, reception)
+            elif (channel, at) not in self._asked:
+                if history.is_behind(realm, channel, at):
+                    self._note_gap(channel)
+            elif any(not has_no_place(item) for item in history.arrived(realm, channel, moment)):
+                self._note_gap(channel)
             if self.transport is GONE:
                 return
-            if (
-                missed is None
-                and prev_id is not None
-                and (channel, prev_id) not in self._asked
-                and self.holds.history.is_behind(self.route.realm, channel, prev_id)
-            ):
-                self.holds.metrics.gaps["replay"] += 1
-                self.replay("gap")
-                return
+
+    def _note_gap(self, channel: str) -> None:
+        """Ask the backend again in a moment; until then the gap may close by itself."""
+        reception = self._reception
+        assert reception is not None
+        if self._asked.get((channel, reception.ids[channel]), 0) >= REPLAYS_MAX:
+            return
+        if channel not in self._gapped:
+            self._gapped += (channel,)
+        if not self._replay_at:
+            self.holds.metrics.gaps["replay"] += 1
+            self._replay_at = self.holds.wheel.now() + GAP_SPREAD * random.random()  # noqa: S311  # spreads requests
+            self._arm()
 
     def _since(self, channel: str, last_id: str) -> list[Item] | None:
         return self.holds.history.since(self.route.realm, channel, last_id)
 
     def on_due(self) -> None:
-        """Answer with the response that was held."""
-        self._finish(self._status, self._reason, self._fields, self._body, "timeout")
+        """Ask again because of a gap, or answer with the response that was held."""
+        now = self.holds.wheel.now()
+        reception = self._reception
+        if self._replay_at and self._replay_at <= now and reception is not None:
+            self._replay_at = 0.0
+            for channel in self._gapped:
+                missed = reception.catch_up(channel, self._since)
+                if missed is not None:
+                    self._take_all(channel, missed, reception)
+                if self.transport is GONE:
+                    return
+            if self._gapped:
+                self.replay("gap")
+                return
+        if self._timeout_at <= now:
+            self._finish(self._status, self._reason, self._fields, self._body, "timeout")
+        else:
+            self._arm()
+
+    def _arm(self) -> None:
+        wheel = self.holds.wheel
+        at = min(self._timeout_at, self._replay_at) if self._replay_at else self._timeout_at
+        wheel.set(self, max(0.0, at - wheel.now()))
 
     def replay(self, reason: str) -> None:
         """End the hold by asking the backend the client's request again."""
@@ -154,9 +219,12 @@ class ResponseHold(Hold):
         reception = self._reception
         self.leave()
         if reception is None:
-            self._tell(Replay({}, frozenset()))
-        else:
-            self._tell(Replay(reception.last_ids(), self._asked | frozenset(reception.ids.items())))
+            self._tell(Replay({}, {}))
+            return
+        asked = dict(self._asked)
+        for place in reception.ids.items():
+            asked[place] = asked.get(place, 0) + 1
+        self._tell(Replay(reception.last_ids(), asked))
 
     @property
     def request(self) -> Request:
@@ -235,6 +303,11 @@ class ResponseHold(Hold):
 
     def _tell(self, outcome: Outcome) -> None:
         self.holds.on_end(self, outcome)
+
+
+def _is_carried(item: Item) -> bool:
+    """Whether the hub hands over this item: any."""
+    return True
 
 
 def _parse(encoded: bytes) -> Fields:

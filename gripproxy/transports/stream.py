@@ -60,16 +60,41 @@ class StreamHold(Hold):
         # The tick of what the hold wrote itself; what the hub writes is known by the group's own.
         self.written_at = holds.hub.tick
 
-    def begin(self) -> None:
-        """Subscribe, and set the timer. The caller writes the head in the same turn."""
-        holds, connection = self.holds, self.connection
+    def begin(self, moment: int) -> list[tuple[str, Item]]:
+        """Subscribe, and set the timer. The caller writes the head in the same turn, then gives the result to `resume`.
+
+        ``moment`` is when the backend answered. Returned are channels and items that came since.
+        """
+        holds, connection, realm = self.holds, self.connection, self.route.realm
         assert connection is not None
         connection.set_write_buffer_limits(high=holds.limits.unsent)
+        missed: list[tuple[str, Item]] = []
         for channel in self.channels:
-            holds.hub.subscribe(self, self.route.realm, channel, self.road)
+            group = holds.hub.subscribe(self, realm, channel, self.road)
+            missed += [(channel, item) for item in holds.missed(group, realm, channel, moment, self.is_carried)]
         if self.keep_alive is not None:
             holds.wheel.set(self, holds.spread(self.keep_alive.timeout))
         holds.open[self] = None
+        return missed
+
+    def resume(self, missed: list[tuple[str, Item]]) -> None:
+        """Write what the subscriptions came too late for."""
+        for channel, item in missed:
+            if item.stream is not None and item.stream.action == "send":
+                self.write(item.stream.content)
+            else:
+                self.receive(channel, item)
+
+    def is_carried(self, item: Item) -> bool:
+        """Whether the hub would have brought this item."""
+        stream = item.stream
+        return stream is not None and (stream.action != "send" or bool(stream.content and not stream.content_filters))
+
+    def write(self, content: bytes) -> None:
+        """Write more of the body."""
+        if content and not self.transport.is_closing():
+            self.transport.write(wire.chunk(content) if self.framing == wire.CHUNK else content)
+            self.written_at = self.holds.hub.tick
 
     def receive(self, channel: str, item: Item) -> None:
         """Act on an item that is not simply sent: close the stream."""
@@ -91,16 +116,11 @@ class StreamHold(Hold):
             hub, realm = holds.hub, self.route.realm
             if self.road == self.framing:
                 passed = [hub.passed_at(realm, channel, self.road) for channel in self.channels]
-                self.written_at = (
-                    max(passed, default=0) if max(passed, default=0) > self.written_at else self.written_at
-                )
+                self.written_at = max([self.written_at, *passed])
             waited = (hub.tick - self.written_at) * TICK
             if waited < keep_alive.timeout * 0.9:
                 return holds.spread(keep_alive.timeout - waited)
-        if not self.transport.is_closing():
-            content = keep_alive.content
-            self.transport.write(wire.chunk(content) if self.framing == wire.CHUNK else content)
-        self.written_at = holds.hub.tick
+        self.write(keep_alive.content)
         return holds.spread(keep_alive.timeout)
 
     def end(self, reason: str) -> None:

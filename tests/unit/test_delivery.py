@@ -17,6 +17,7 @@ class Loop:
     def __init__(self) -> None:
         self.clock = 100.0
         self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.soon: list[Callable[[], None]] = []
 
     def time(self) -> float:
         return self.clock
@@ -30,6 +31,15 @@ class Loop:
                 self.timers.remove(timer)
 
         return Handle()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def turn(self) -> None:
+        """Begin the next turn."""
+        soon, self.soon = self.soon, []
+        for callback in soon:
+            callback()
 
     def advance(self, seconds: float) -> None:
         self.clock += seconds
@@ -137,6 +147,42 @@ def test_a_hold_is_behind_when_its_client_is(delivery: Delivery, prev_id: str, e
 
 def test_nobody_is_behind_on_a_channel_without_items(delivery: Delivery) -> None:
     assert not delivery.is_behind("r", "quiet", "1")
+
+
+def test_moments_tell_what_came_between(delivery: Delivery) -> None:
+    delivery.receive("r", (item("1"),))
+    moment = delivery.moment
+    delivery.receive("r", (item(None), item("2", "1")))
+    assert [None, "2"] == [one.id for one in delivery.arrived("r", "c", moment)]
+    assert [] == delivery.arrived("s", "c", moment)
+    assert [] == delivery.arrived("r", "c", delivery.moment)
+
+
+def test_what_came_in_this_turn_of_the_loop_is_after_its_beginning(delivery: Delivery, loop: Loop) -> None:
+    delivery.receive("r", (item("1"),))
+    loop.turn()
+    assert delivery.moment == delivery.turn
+    delivery.receive("r", (item("2", "1"),))
+    delivery.receive("r", (item("3", "2"),))
+    assert ["2", "3"] == [one.id for one in delivery.arrived("r", "c", delivery.turn)]
+    loop.turn()
+    assert delivery.moment == delivery.turn
+
+
+def test_what_comes_too_late_comes_in_a_turn_of_its_own(delivery: Delivery, loop: Loop) -> None:
+    delivery.receive("r", (item("1"), item("3", "2")))
+    loop.turn()
+    loop.advance(5)
+    assert ["3"] == [one.id for one in delivery.arrived("r", "c", delivery.turn)]
+
+
+def test_the_last_subscriber_takes_the_order_along(delivery: Delivery, hub: FakeHub, loop: Loop) -> None:
+    delivery.receive("r", (item("1"),))
+    delivery.forget_channel("r", "c")
+    hub.channels.clear()
+    loop.advance(6)
+    delivery.receive("r", (item("9", "8"),))
+    assert [("r", "1"), ("r", "9")] == hub.delivered
 
 
 def test_after_recovering_nothing_is_compared_with_what_was(delivery: Delivery, hub: FakeHub) -> None:

@@ -119,10 +119,11 @@ def test_build_id_errors(meta: dict[str, str], content: bytes, problem: str) -> 
     assert problem in str(caught.value)
 
 
-def test_without_any_id_an_id_cannot_be_built() -> None:
+def test_an_id_needs_the_last_ids_that_its_format_names() -> None:
     filters = compile_filters(("build-id",))
-    assert filters.response(b"%(1)I", scope({"id_format": "%(a)s"})) == b"1"
-    with pytest.raises(FilterError, match="No ID specified and no default ID in context"):
+    assert b"1" == filters.response(b"%(1)I", scope({"id_format": "%(a)s"}))
+    assert b"fixed" == filters.response(b"%I", scope({"id_format": "fixed"}))
+    with pytest.raises(FilterError, match="failed to render ID: No such variable 'a'"):
         filters.response(b"%I", scope({"id_format": "%(a)s"}))
 
 

@@ -1,13 +1,12 @@
-"""Order, duplicates and history of items; the clock is a number."""
-
-from typing import Any
+"""Order and duplicates of items; the clock is a number."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gripproxy.grip.item import HttpResponse, HttpStream, Item, WsMessage
-from gripproxy.grip.sequencer import ITEM_OVERHEAD, Sequencer, size_of
+from gripproxy.grip.history import ITEM_OVERHEAD
+from gripproxy.grip.item import HttpStream, Item
+from gripproxy.grip.sequencer import Sequencer
 
 
 def item(identifier: str | None = None, prev_id: str | None = None, no_seq: bool = False, size: int = 0) -> Item:
@@ -87,26 +86,46 @@ def test_no_seq_leaves_the_order_alone() -> None:
     assert "2" == sequencer.last_id("k")
 
 
-def test_without_subscribers_there_is_no_order_and_no_last_id() -> None:
-    sequencer = Sequencer()
-    for one in (item("3", "2"), item("1"), item("2", "1")):
-        assert [one] == sequencer.push("k", one, 0.0, False)
-    assert sequencer.last_id("k") is None
+def test_no_seq_that_follows_is_in_the_order() -> None:
+    sequencer = filled(Sequencer(), item("1"), item("2", "1", no_seq=True), item("3", "2"))
+    assert "3" == sequencer.last_id("k")
 
 
-def test_forget_drops_the_last_id_and_what_waits() -> None:
+def test_an_item_that_comes_after_its_successor_went_out_goes_out_at_once() -> None:
     sequencer = filled(Sequencer(), item("1"))
+    sequencer.push("k", item("3", "2"), 0.0, True)
+    assert [("k", item("3", "2"))] == sequencer.due(5.0)
+    assert [item("2", "1")] == sequencer.push("k", item("2", "1"), 6.0, True)
+    assert [item("4", "3")] == sequencer.push("k", item("4", "3"), 6.0, True)
+
+
+def test_without_subscribers_what_comes_together_is_put_in_order() -> None:
+    sequencer = Sequencer()
+    assert [item("1")] == sequencer.push("k", item("1"), 0.0, False)
+    assert [] == sequencer.push("k", item("3", "2"), 1.0, False)
+    assert [item("2", "1"), item("3", "2")] == sequencer.push("k", item("2", "1"), 2.0, False)
+    assert chain(2, 4) == sequencer.since("k", "1")
+
+
+def test_without_subscribers_nothing_waits_for_what_is_long_over() -> None:
+    sequencer = Sequencer()
+    sequencer.push("k", item("1"), 0.0, False)
+    assert [item("9", "8")] == sequencer.push("k", item("9", "8"), 5.1, False)
+
+
+def test_the_first_subscriber_finds_the_last_id_of_the_history() -> None:
+    sequencer = Sequencer()
+    sequencer.push("k", item("1"), 0.0, False)
+    assert "1" == sequencer.last_id("k")
+    assert [] == sequencer.push("k", item("3", "2"), 59.0, True)
+    assert [item("2", "1"), item("3", "2")] == sequencer.push("k", item("2", "1"), 59.0, True)
+
+
+def test_forget_forgets_the_last_id_and_leaves_what_waits() -> None:
+    sequencer = filled(Sequencer(history_items=0), item("1"))
     sequencer.push("k", item("3", "2"), 0.0, True)
     sequencer.forget("k")
     sequencer.forget("unknown")
-    assert (None, None) == (sequencer.last_id("k"), sequencer.deadline)
-    assert [] == sequencer.due(100.0)
-
-
-def test_forget_last_id_leaves_what_waits() -> None:
-    sequencer = filled(Sequencer(), item("1"))
-    sequencer.push("k", item("3", "2"), 0.0, True)
-    sequencer.forget_last_id("k")
     assert (None, 5.0) == (sequencer.last_id("k"), sequencer.deadline)
     assert [item("2", "1"), item("3", "2")] == sequencer.push("k", item("2", "1"), 0.0, True)
 
@@ -116,6 +135,7 @@ def test_clear_forgets_all_last_ids_and_the_history() -> None:
     sequencer.push("k", item("9", "8"), 0.0, True)
     sequencer.clear()
     assert (None, None, 5.0) == (sequencer.last_id("k"), sequencer.since("k", "1"), sequencer.deadline)
+    assert chain(1, 3) == sequencer.arrived("k", 0)
     assert [("k", item("9", "8"))] == sequencer.due(5.0)
 
 
@@ -166,34 +186,35 @@ def test_the_table_of_ids_is_bounded_and_the_oldest_goes() -> None:
 
 def test_only_so_many_items_of_a_channel_wait() -> None:
     sequencer = filled(Sequencer(pending_max=2), item("1"))
-    for number in (3, 4, 5):
+    for number in (3, 4):
         assert [] == sequencer.push("k", item(str(number), str(number - 1)), 0.0, True)
+    assert chain(3, 6) == sequencer.push("k", item("5", "4"), 0.0, True), "then they go out, rather than be lost"
     assert 1 == sequencer.overflowed
-    assert chain(2, 5) == sequencer.push("k", item("2", "1"), 0.0, True)
-    assert [item("5", "4")] == sequencer.push("k", item("5", "4"), 0.0, True), "the dropped one may be published again"
+    assert "5" == sequencer.last_id("k")
+    assert sequencer.deadline is None
 
 
 def test_only_one_item_waits_for_a_predecessor() -> None:
     sequencer = filled(Sequencer(), item("1"))
     sequencer.push("k", item("3", "2"), 0.0, True)
-    assert [] == sequencer.push("k", item("4", "2"), 0.0, True)
+    assert [item("3", "2"), item("4", "2")] == sequencer.push("k", item("4", "2"), 0.0, True)
     assert 1 == sequencer.overflowed
-    assert [item("2", "1"), item("3", "2")] == sequencer.push("k", item("2", "1"), 0.0, True)
 
 
 def test_waiting_items_are_bounded_in_bytes() -> None:
     sequencer = Sequencer(pending_total=2 * ITEM_OVERHEAD)
     for key in "abc":
         filled(sequencer, item("1"), key=key)
-        sequencer.push(key, item("3", "2"), 0.0, True)
+        assert key == "c" or [] == sequencer.push(key, item("3", "2"), 0.0, True)
+    assert [item("3", "2")] == sequencer.push("c", item("3", "2"), 0.0, True)
     assert 1 == sequencer.overflowed
     assert ["a", "b"] == [key for key, _ in sequencer.due(5.0)]
-    sequencer.push("c", item("4", "2"), 6.0, True)
+    sequencer.push("c", item("5", "4"), 6.0, True)
     assert 1 == sequencer.overflowed, "those that went out make room"
 
 
 def test_last_ids_are_bounded_and_the_least_recent_goes() -> None:
-    sequencer = Sequencer(last_ids_max=2)
+    sequencer = Sequencer(last_ids_max=2, history_items=0)
     for key, identifier in (("a", "1"), ("b", "1"), ("a", "2"), ("c", "1")):
         filled(sequencer, item(identifier), key=key)
     assert ["2", None, "1"] == [sequencer.last_id(key) for key in "abc"]
@@ -207,7 +228,6 @@ def test_since_is_what_came_after_an_id() -> None:
     sequencer = filled(Sequencer(), *chain(1, 5))
     assert chain(3, 5) == sequencer.since("k", "2")
     assert [] == sequencer.since("k", "4")
-    assert chain(1, 5) == sequencer.since("k", "0"), "the oldest item says what it follows"
     assert sequencer.since("k", "9") is None
     assert sequencer.since("unknown", "1") is None
 
@@ -219,11 +239,11 @@ def test_since_survives_the_last_subscriber_and_their_absence() -> None:
     assert chain(2, 4) == sequencer.since("k", "1")
 
 
-@pytest.mark.parametrize("breaker", [item(), item("9", "8")])
+@pytest.mark.parametrize("breaker", [item("9", "8"), item("9")])
 def test_since_does_not_reach_over_a_gap(breaker: Item) -> None:
     sequencer = filled(Sequencer(), item("1"))
-    sequencer.push("k", breaker, 0.0, False)
-    sequencer.push("k", item("10", "9"), 0.0, False)
+    sequencer.push("k", breaker, 10.0, False)
+    sequencer.push("k", item("10", "9"), 10.0, False)
     assert sequencer.since("k", "1") is None
     assert [item("10", "9")] == sequencer.since("k", "9")
 
@@ -236,67 +256,30 @@ def test_an_overtaker_breaks_the_history() -> None:
     assert [item("3", "2")] == sequencer.since("k", "2")
 
 
-def test_no_seq_items_are_not_kept() -> None:
-    sequencer = filled(Sequencer(), item("1"), item("x", no_seq=True), item("2", "1"))
-    assert [item("2", "1")] == sequencer.since("k", "1")
-    assert sequencer.since("k", "x") is None
-
-
-def test_history_is_kept_for_a_minute() -> None:
+def test_the_newest_item_is_known_longer_than_the_history() -> None:
     sequencer = filled(Sequencer(), *chain(1, 3))
-    filled(sequencer, item("3", "2"), now=30.0)
     filled(sequencer, item("1"), key="other", now=60.0)
-    assert [item("3", "2")] == sequencer.since("k", "2")
-    assert sequencer.since("k", "1") is None
-    filled(sequencer, item("2"), key="other", now=90.0)
-    assert sequencer.since("k", "2") is None
-    assert [] == sequencer.since("k", "3"), "it is still the newest"
-    assert 0 == sequencer.forgotten_history
-
-
-def test_history_of_a_channel_is_bounded_in_items_and_bytes() -> None:
-    sequencer = filled(Sequencer(history_items=2), *chain(1, 5))
-    assert chain(3, 5) == sequencer.since("k", "2")
-    assert sequencer.since("k", "1") is None
-    sequencer = filled(Sequencer(history_bytes=2 * ITEM_OVERHEAD), *chain(1, 5))
-    assert chain(3, 5) == sequencer.since("k", "2")
-    assert sequencer.since("k", "1") is None
-
-
-def test_an_item_that_is_too_large_empties_the_history() -> None:
-    sequencer = filled(Sequencer(history_bytes=5000), item("1"), item("2", "1", size=5000))
-    assert sequencer.since("k", "1") is None
-    assert [] == sequencer.since("k", "2")
-
-
-def test_history_is_bounded_over_all_channels_and_the_oldest_goes() -> None:
-    sequencer = Sequencer(history_total=3 * ITEM_OVERHEAD)
-    filled(sequencer, item("1"), key="a")
-    filled(sequencer, *chain(1, 4), key="b")
-    filled(sequencer, item("4", "3"), key="b")
-    assert 2 == sequencer.forgotten_history
-    assert [] == sequencer.since("a", "1"), "its last id is known still"
-    assert chain(2, 5) == sequencer.since("b", "1")
+    assert (None, []) == (sequencer.since("k", "1"), sequencer.since("k", "2"))
 
 
 def test_no_history_at_all() -> None:
     sequencer = filled(Sequencer(history_items=0), *chain(1, 3))
-    assert (None, []) == (sequencer.since("k", "1"), sequencer.since("k", "2"))
+    assert (None, [], []) == (sequencer.since("k", "1"), sequencer.since("k", "2"), sequencer.arrived("k", 0))
 
 
-@pytest.mark.parametrize(
-    ("formats", "expected"),
-    [
-        ({}, 0),
-        ({"stream": HttpStream("send", b"12345")}, 5),
-        ({"message": WsMessage("send", content=b"1234")}, 4),
-        ({"response": HttpResponse("send", fields=((b"A", b"b"),), body=b"123")}, 5),
-        ({"response": HttpResponse("send", patch=[{}])}, 4),
-        ({"meta": {"a": "bc"}}, 3),
-    ],
-)
-def test_size_of_counts_what_is_large(formats: dict[str, Any], expected: int) -> None:
-    assert ITEM_OVERHEAD + expected == size_of(Item("c", **formats))
+def test_history_that_a_bound_pushed_out_is_counted() -> None:
+    sequencer = filled(Sequencer(history_total=3 * ITEM_OVERHEAD), *chain(1, 6))
+    assert 2 == sequencer.forgotten_history
+
+
+def test_every_item_that_goes_out_is_a_moment() -> None:
+    sequencer = filled(Sequencer(), item("1"))
+    moment = sequencer.serial
+    sequencer.push("k", item("3", "2"), 0.0, True)
+    assert [] == sequencer.arrived("k", moment)
+    sequencer.push("k", item("2", "1"), 0.0, True)
+    assert (chain(2, 4), [item("3", "2")]) == (sequencer.arrived("k", moment), sequencer.arrived("k", moment + 1))
+    assert [] == sequencer.arrived("other", 0)
 
 
 # --- anything at all
@@ -324,9 +307,9 @@ def test_every_item_goes_out_once_or_is_counted(
         previous = prev_id
         for one in following or ():
             assert one.id is not None
-            assert one.prev_id in (None, previous)
+            assert previous == one.prev_id
             previous = one.id
     out += len(sequencer.due(now + 100))
-    assert len(pushes) == out + sequencer.duplicates + sequencer.overflowed
+    assert len(pushes) == out + sequencer.duplicates
     assert sequencer.deadline is None
     assert [] == sequencer.due(now + 1000)
