@@ -76,12 +76,13 @@ class Response:
             raise BackendError(f"{self.target} broke off its response: {describe(error)}") from error
 
     async def read(self, limit: int) -> tuple[bytes, bool]:
-        """Return the body up to a little over ``limit`` bytes, and whether that is all of it.
+        """Return the body up to somewhat over ``limit`` bytes, and whether it is whole and within the limit.
 
         Raises: BackendError when the backend breaks off.
         """
         if self.is_whole:
-            return self._payload.read_nowait(), True
+            body = self._payload.read_nowait()
+            return body, len(body) <= limit
         parts: list[bytes] = []
         size = 0
         while size <= limit:
