@@ -68,6 +68,9 @@ class Hold(Held):
 # Requests at one time that tell a backend of clients that have left.
 PARTING_MAX = 64
 
+# Requests at one time that only ask whether there is something new: a publish can cause one for each subscriber.
+REFRESHING_MAX = 256
+
 
 @dataclass(slots=True)
 class Holds:
@@ -90,6 +93,8 @@ class Holds:
     talking: int = 0
     # Places for telling backends of clients that have left
     parting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARTING_MAX))
+    # Places for asking backends whether there is something new
+    refreshing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(REFRESHING_MAX))
     _keep_alives: dict[KeepAlive, KeepAlive] = field(default_factory=dict)
 
     def share(self, keep_alive: KeepAlive | None) -> KeepAlive | None:

@@ -153,12 +153,13 @@ class OverHttp:
     async def _converse(self, request: SessionRequest) -> None:
         hold = self.hold
         try:
-            if hold is not None and hold.is_over:
-                # Thousands of clients may leave in one moment; the backend hears of them at its own pace.
-                async with hold.holds.parting:
-                    commands = await self._ask(request)
-            else:
+            if hold is None or (request.body and not hold.is_over):
                 commands = await self._ask(request)
+            else:
+                # Thousands of clients may leave in one moment, or a publish want thousands of sessions refreshed; the
+                # backend hears of that at its own pace.
+                async with hold.holds.parting if hold.is_over else hold.holds.refreshing:
+                    commands = await self._ask(request)
             self.obey(commands)
             # It may have become full, and the client been stopped, while the request was under way.
             if self.hold is not None and not self.session.is_full:

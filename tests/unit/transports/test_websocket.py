@@ -1,0 +1,431 @@
+"""A held WebSocket client: what it sends, what reaches it, its timers and its end."""
+
+import zlib
+
+import pytest
+
+from gripproxy.config import Limits
+from gripproxy.grip import events as ev
+from gripproxy.grip import wire
+from gripproxy.grip.events import Event
+from gripproxy.transports.websocket import CLOSE_LINGER
+from tests.unit.transports.websocket_fakes import Stage, client_frame
+
+TEXT = wire.frame(wire.TEXT, b"hello")
+SMALL = Limits(websocket_message=100, unsent=1000)
+
+
+# --- from the client
+
+
+def test_messages_go_to_the_leg_and_leave_no_parser() -> None:
+    stage = Stage()
+    stage.hold.data_received(client_frame(wire.TEXT, b"a") + client_frame(wire.BINARY, b"\xff"))
+    assert [Event("TEXT", b"a"), Event("BINARY", b"\xff")] == stage.leg.take()
+    assert None is stage.hold._frames
+
+
+def test_half_a_message_keeps_its_parser_until_it_is_whole() -> None:
+    stage = Stage()
+    data = client_frame(wire.TEXT, b"hello")
+    stage.hold.data_received(data[:4])
+    assert [] == stage.leg.take()
+    stage.hold.data_received(data[4:])
+    assert [Event("TEXT", b"hello")] == stage.leg.take()
+    assert None is stage.hold._frames
+
+
+@pytest.mark.parametrize(("pings", "expected"), [("forward", [Event("PING", b"x")]), ("local", [])])
+def test_ping_is_answered_here_and_told_to_the_backend_where_the_route_says_so(
+    pings: str, expected: list[Event]
+) -> None:
+    stage = Stage(pings=pings)
+    stage.hold.data_received(client_frame(wire.PING, b"x"))
+    assert wire.frame(wire.PONG, b"x") == stage.transport.take()
+    assert expected == stage.leg.take()
+
+
+def test_client_is_not_read_while_its_leg_is_full() -> None:
+    stage = Stage()
+    stage.leg.is_full = True
+    stage.hold.data_received(client_frame(wire.TEXT, b"a"))
+    assert not stage.transport.is_reading()
+    stage.hold.resume()
+    assert stage.transport.is_reading()
+
+
+def test_broken_rule_fails_the_connection_once() -> None:
+    stage = Stage()
+    stage.hold.data_received(client_frame(wire.TEXT, b"a") + b"\x81\x01b")
+    assert [Event("TEXT", b"a"), Event("DISCONNECT")] == stage.leg.take()
+    assert b"\x88" == stage.transport.take()[:1]
+    assert stage.transport.has_eof
+    stage.hold.data_received(b"\x81\x01b" * 100)
+    assert [] == stage.leg.take()
+    stage.transport.lose()
+    assert ["protocol"] == stage.ends
+
+
+def test_message_beyond_the_limit_is_1009() -> None:
+    stage = Stage(SMALL)
+    stage.hold.data_received(client_frame(wire.TEXT, b"x" * 101))
+    assert wire.close_frame(1009, "message exceeds 100 bytes") == stage.transport.take()
+
+
+# --- closing
+
+
+def test_close_waits_for_the_backends_answer() -> None:
+    stage = Stage()
+    stage.hold.data_received(client_frame(wire.CLOSE, b"\x0f\xa0bye"))
+    assert [Event("CLOSE", b"\x0f\xa0bye")] == stage.leg.take()
+    assert b"" == stage.transport.take()
+    stage.hold.close(None)
+    assert wire.close_frame(4000) == stage.transport.take()
+    assert "close" == stage.transport.ended_by
+    stage.transport.lose()
+    assert (["closed"], []) == (stage.ends, stage.leg.take())
+    assert stage.leg.is_released
+
+
+def test_close_that_the_backend_does_not_answer_is_answered_here() -> None:
+    stage = Stage()
+    stage.hold.data_received(client_frame(wire.CLOSE, b"\x0f\xa0bye"))
+    stage.wheel.advance(CLOSE_LINGER)
+    assert wire.close_frame(4000) == stage.transport.take()
+    assert [Event("CLOSE", b"\x0f\xa0bye"), Event("DISCONNECT")] == stage.leg.take()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_close_of_the_backend_waits_for_the_client_but_not_for_ever(answers: bool) -> None:
+    stage = Stage()
+    stage.hold.close(4001, "why")
+    assert wire.close_frame(4001, "why") == stage.transport.take()
+    if answers:
+        stage.hold.data_received(client_frame(wire.CLOSE, b"\x0f\xa1"))
+        assert "close" == stage.transport.ended_by
+        assert [Event("CLOSE", b"\x0f\xa1")] == stage.leg.take()
+    else:
+        stage.wheel.advance(CLOSE_LINGER)
+        assert "abort" == stage.transport.ended_by
+    stage.transport.lose()
+    assert ["closed"] == stage.ends
+    assert {} == stage.wheel.timers
+    assert [] == list(stage.holds.open)
+
+
+def test_nothing_follows_a_close_frame() -> None:
+    stage = Stage()
+    stage.hold.subscribe("a")
+    stage.hold.close(1000)
+    stage.transport.take()
+    stage.publish("a", b"late")
+    stage.hold.send("text", b"late")
+    stage.hold.data_received(client_frame(wire.PING))
+    stage.hold.close(1001)
+    assert b"" == stage.transport.take()
+    assert 0 == stage.hub.subscriptions
+
+
+def test_client_is_read_for_its_close_even_if_the_leg_is_full() -> None:
+    stage = Stage()
+    stage.leg.is_full = True
+    stage.hold.data_received(client_frame(wire.TEXT, b"a"))
+    stage.hold.close(1000)
+    assert stage.transport.is_reading()
+
+
+def test_second_close_and_messages_behind_a_close_mean_nothing() -> None:
+    stage = Stage()
+    close = client_frame(wire.CLOSE)
+    stage.hold.data_received(close)
+    stage.hold.data_received(client_frame(wire.TEXT, b"late") + close)
+    assert [Event("CLOSE")] == stage.leg.take()
+
+
+def test_closing_a_connection_that_is_gone_writes_nothing() -> None:
+    """uvloop's transports raise on a write after the end."""
+    stage = Stage()
+    stage.transport.ended_by = "peer"
+    stage.hold.send("text", b"x")
+    stage.hold.close(1000)
+    assert b"" == stage.transport.written
+
+
+def test_cut_client_gets_no_close_frame_unless_it_waits_for_one() -> None:
+    stage = Stage()
+    stage.hold.cut("why")
+    assert ("abort", b"") == (stage.transport.ended_by, stage.transport.take())
+    stage = Stage()
+    stage.hold.data_received(client_frame(wire.CLOSE, b"\x03\xe8"))
+    stage.hold.cut("why")
+    assert ("close", wire.close_frame(1000)) == (stage.transport.ended_by, stage.transport.take())
+
+
+# --- the end
+
+
+def test_lost_client_is_reported_and_unsubscribed() -> None:
+    stage = Stage()
+    stage.hold.subscribe("a")
+    stage.hold.obey(ev.SetKeepAlive(b"k"))
+    stage.transport.lose()
+    assert [Event("DISCONNECT")] == stage.leg.take()
+    assert ["left"] == stage.ends
+    assert ({}, 0, []) == (stage.wheel.timers, stage.hub.subscriptions, list(stage.holds.open))
+
+
+def test_leg_may_still_be_woken_after_the_client_is_lost() -> None:
+    """It may have a DISCONNECT to repeat."""
+    stage = Stage()
+    stage.transport.lose()
+    stage.hold.wake_at(stage.wheel.now() + 1)
+    stage.wheel.advance(1)
+    assert 1 == stage.leg.was_due
+
+
+def test_slow_client_is_cut_with_1013_and_counted_once(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage(SMALL)
+    assert 1000 == stage.transport.high
+    stage.hold.subscribe("a")
+    stage.transport.unsent = 2000
+    stage.hold.pause_writing()
+    stage.hold.pause_writing()
+    assert wire.close_frame(1013, "too slow") == stage.transport.take()
+    assert [Event("DISCONNECT")] == stage.leg.take()
+    assert 1 == len(caplog.records)
+    stage.wheel.advance(CLOSE_LINGER)
+    assert "abort" == stage.transport.ended_by
+    stage.transport.lose()
+    assert ["slow"] == stage.ends
+
+
+def test_shutdown_is_1001_for_the_client_and_disconnect_for_the_backend() -> None:
+    stage = Stage()
+    stage.hold.end("shutdown")
+    assert wire.close_frame(1001, "shutdown") == stage.transport.take()
+    assert [Event("DISCONNECT")] == stage.leg.take()
+    stage.transport.lose()
+    assert ["shutdown"] == stage.ends
+
+
+def test_failed_backend_is_1011() -> None:
+    stage = Stage()
+    stage.hold.fail("backend answered 500")
+    assert wire.close_frame(1011, "backend answered 500") == stage.transport.take()
+    stage.transport.lose()
+    assert ["backend"] == stage.ends
+
+
+# --- subscriptions
+
+
+def test_published_message_is_one_frame() -> None:
+    stage = Stage()
+    stage.hold.subscribe("a")
+    stage.publish("a", b"hello")
+    stage.publish("b", b"other")
+    assert TEXT == stage.transport.take()
+
+
+def test_published_message_is_compressed_where_that_was_agreed() -> None:
+    stage = Stage(is_deflated=True)
+    stage.hold.subscribe("a")
+    stage.publish("a", b"hello " * 100)
+    frame = stage.transport.take()
+    assert 0xC1 == frame[0]
+    assert b"hello " * 100 == zlib.decompressobj(-15).decompress(frame[2:] + b"\0\0\xff\xff")
+
+
+def test_published_close_tells_both_sides() -> None:
+    stage = Stage()
+    stage.hold.subscribe("a")
+    stage.publish("a", action="close", code=4000, reason="over")
+    assert wire.close_frame(4000, "over") == stage.transport.take()
+    assert [Event("CLOSE")] == stage.leg.take()
+
+
+def test_published_refresh_and_hint() -> None:
+    stage = Stage()
+    stage.hold.subscribe("a")
+    stage.publish("a", action="refresh")
+    stage.publish("a", action="hint")
+    assert (1, b"") == (stage.leg.refreshed, stage.transport.take())
+
+
+def test_channel_names_are_shared() -> None:
+    """Ten thousand clients of a channel keep its name once."""
+    stage = Stage()
+    first, second = "".join(["a", "b"]), "".join(["a", "b"])
+    stage.hold.subscribe(first)
+    other = Stage.hold_with(stage, stage.leg)
+    other.subscribe(second)
+    assert stage.hold.channels[0] is other.channels[0]
+
+
+def test_routes_channels_have_no_prefix_and_stay() -> None:
+    stage = Stage(prefix="p-", subscribe=("news",))
+    stage.hold.obey(ev.Subscribe("a"))
+    stage.hold.obey(ev.Subscribe("news"))
+    assert ("news", "p-a", "p-news") == stage.hold.channels
+    for channel in ("news", "a", "nothing"):
+        stage.hold.obey(ev.Unsubscribe(channel))
+    assert ("news",) == stage.hold.channels
+
+
+def test_subscribing_again_delivers_once_and_keeps_the_limit(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage(Limits(channels_per_connection=2))
+    for channel in ("a", "b", "a", "c"):
+        stage.hold.obey(ev.Subscribe(channel))
+    assert ("a", "b") == stage.hold.channels
+    assert "channels_per_connection" in caplog.text
+    stage.publish("a", b"hello")
+    assert TEXT == stage.transport.take()
+
+
+def test_filters_hold_back_change_and_go() -> None:
+    stage = Stage()
+    stage.hold.obey(ev.SetMeta("user", "bob"))
+    stage.hold.obey(ev.Subscribe("a", ("skip-self",)))
+    stage.publish("a", b"own", meta={"sender": "bob"})
+    stage.publish("a", b"hello", meta={"sender": "al"})
+    assert TEXT == stage.transport.take()
+    assert 1 == stage.metrics.filtered
+    stage.hold.obey(ev.SetMeta("user", None))
+    stage.publish("a", b"hello", meta={"sender": "bob"})
+    assert TEXT == stage.transport.take()
+    stage.hold.obey(ev.Subscribe("a"))
+    stage.hold.obey(ev.SetMeta("user", "bob"))
+    stage.publish("a", b"hello", meta={"sender": "bob"})
+    assert TEXT == stage.transport.take()
+    assert 1 == stage.hub.subscriptions
+    stage.hold.obey(ev.Unsubscribe("a"))
+    assert 0 == stage.hub.subscriptions
+
+
+def test_filter_that_fails_costs_the_message_and_not_the_connection() -> None:
+    stage = Stage()
+    stage.hold.obey(ev.Subscribe("a", ("var-subst",)))
+    stage.publish("a", b"%(nobody)s")
+    stage.publish("a", b"hello")
+    assert TEXT == stage.transport.take()
+
+
+def test_too_many_filters_are_1011() -> None:
+    stage = Stage()
+    stage.hold.obey(ev.Subscribe("a", ("skip-self",) * 6))
+    assert wire.close_frame(1011, "too many filters for channel 'a'") == stage.transport.take()
+    assert [Event("DISCONNECT")] == stage.leg.take()
+
+
+def test_detached_client_is_the_proxys_alone() -> None:
+    stage = Stage()
+    stage.hold.subscribe("a")
+    stage.hold.obey(ev.Detach())
+    stage.hold.data_received(client_frame(wire.TEXT, b"lost") + client_frame(wire.PING, b"x"))
+    assert wire.frame(wire.PONG, b"x") == stage.transport.take()
+    stage.publish("a", b"hello")
+    assert TEXT == stage.transport.take()
+    stage.hold.data_received(client_frame(wire.CLOSE, b"\x0f\xa0bye"))
+    assert wire.close_frame(4000, "bye") == stage.transport.take()
+    stage.transport.lose()
+    assert ([], ["closed"]) == (stage.leg.take(), stage.ends)
+
+
+# --- timers
+
+
+def test_idle_client_has_no_timer() -> None:
+    stage = Stage()
+    stage.hold.subscribe("a")
+    stage.hold.data_received(client_frame(wire.TEXT, b"a"))
+    assert {} == stage.wheel.timers
+    assert None is stage.hold._timers
+
+
+def test_keep_alive_of_an_idle_client() -> None:
+    stage = Stage()
+    stage.hold.subscribe("a")
+    stage.hold.obey(ev.SetKeepAlive(b"k", "binary", 20))
+    stage.wheel.advance(15)
+    stage.publish("a", b"hello")
+    assert TEXT == stage.transport.take()
+    stage.wheel.advance(15)
+    assert b"" == stage.transport.take()
+    stage.wheel.advance(6)
+    assert wire.frame(wire.BINARY, b"k") == stage.transport.take()
+    stage.wheel.advance(20)
+    assert wire.frame(wire.BINARY, b"k") == stage.transport.take()
+
+
+def test_keep_alive_at_intervals_and_its_end() -> None:
+    stage = Stage()
+    stage.hold.subscribe("a")
+    stage.hold.obey(ev.SetKeepAlive(b"k", "text", 20, "interval"))
+    stage.wheel.advance(17)
+    stage.publish("a", b"hello")
+    stage.wheel.advance(4)
+    assert TEXT + wire.frame(wire.TEXT, b"k") == stage.transport.take()
+    stage.hold.obey(ev.SetKeepAlive(None))
+    assert {} == stage.wheel.timers
+
+
+def test_pong_to_a_keep_alive_is_not_for_the_backend() -> None:
+    stage = Stage()
+    stage.hold.obey(ev.SetKeepAlive(b"", "ping", 20))
+    stage.wheel.advance(20)
+    assert wire.frame(wire.PING, b"") == stage.transport.take()
+    stage.hold.data_received(client_frame(wire.PONG) + client_frame(wire.PONG))
+    assert [Event("PONG")] == stage.leg.take()
+
+
+def test_delayed_message_is_sent_once() -> None:
+    stage = Stage()
+    stage.hold.obey(ev.SendDelayed("text", b"hello", 5))
+    stage.wheel.advance(4)
+    assert b"" == stage.transport.take()
+    stage.hold.obey(ev.SendDelayed("text", b"next", 5))
+    assert TEXT == stage.transport.take()
+    stage.wheel.advance(10)
+    assert wire.frame(wire.TEXT, b"next") == stage.transport.take()
+    stage.hold.obey(ev.FlushDelayed())
+    stage.hold.obey(ev.SetSession("x"))
+    assert (b"", {}) == (stage.transport.take(), stage.wheel.timers)
+
+
+def test_wake_up_call_of_the_leg_moves_and_goes() -> None:
+    stage = Stage()
+    now = stage.wheel.now()
+    stage.hold.wake_at(now + 5)
+    stage.hold.wake_at(now + 2)
+    stage.wheel.advance(3)
+    assert (1, {}) == (stage.leg.was_due, stage.wheel.timers)
+    stage.hold.wake_at(now + 5)
+    stage.hold.wake_at(None)
+    stage.wheel.advance(5)
+    assert 1 == stage.leg.was_due
+
+
+def test_leg_that_wants_to_wait_on_is_called_again() -> None:
+    stage = Stage()
+    due: list[float] = []
+
+    def on_due() -> None:
+        due.append(stage.wheel.now())
+        if len(due) < 3:
+            stage.hold.wake_at(stage.wheel.now() + 1)
+
+    stage.leg.on_due = on_due  # type: ignore[method-assign]
+    stage.hold.wake_at(stage.wheel.now() + 1)
+    stage.wheel.advance(10)
+    assert 3 == len(due)
+
+
+# --- size
+
+
+def test_idle_client_is_small() -> None:
+    """Bytes of its own, without transport and leg: an idle WebSocket is to cost 3 KiB altogether."""
+    stage = Stage()
+    assert not hasattr(stage.hold, "__dict__")
+    assert stage.hold.__sizeof__() <= 320
