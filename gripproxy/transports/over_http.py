@@ -197,7 +197,10 @@ def _control(hold: WebSocketHold, command: Control) -> None:
 
 
 def _close(hold: WebSocketHold, command: Close) -> None:
-    hold.close(command.code, command.reason)
+    if command.code == 1011:
+        hold.fail(command.reason)
+    else:
+        hold.close(command.code, command.reason)
 
 
 def _disconnect(hold: WebSocketHold, command: Disconnect) -> None:

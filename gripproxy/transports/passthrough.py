@@ -68,11 +68,13 @@ class Passthrough:
             return
         try:
             for event in self._frames.feed(data):
+                if hold.is_detached:
+                    return
                 self._relay(hold, event)
         except FrameError as error:
             log.warning("%s: the backend broke the WebSocket protocol: %s", hold.route.id, error.reason)
             self._drop()
-            hold.close(1011, "backend failed")
+            hold.fail("backend failed")
         if hold.unsent > UNSENT_MAX and self._transport is not None:
             self._transport.pause_reading()
             hold.wake_at(hold.holds.wheel.now() + UNSENT_WAIT)
@@ -86,7 +88,7 @@ class Passthrough:
         if self._transport is not None and hold is not None and not hold.is_detached:
             self._transport = None
             log.warning("%s: the backend left a WebSocket without closing it", hold.route.id)
-            hold.close(1011, "backend lost")
+            hold.fail("backend lost")
         self._transport = None
 
     def pause_writing(self) -> None:
