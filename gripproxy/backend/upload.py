@@ -78,6 +78,8 @@ class Upload:
             async with asyncio.timeout(self._route.idle_timeout or None):
                 return await self._body.readany()
         except TimeoutError as error:
+            if error.errno is not None:
+                raise ConnectionResetError("the client left") from error  # the network has told so
             raise BackendError("the client stopped in the middle of its body", 408) from error
         except (RequestPayloadError, HttpProcessingError) as error:
             raise BackendError("the client's body is malformed", 400) from error

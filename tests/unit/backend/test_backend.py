@@ -1,0 +1,133 @@
+"""What goes to a backend as a request's head, to which one, and what its failures mean."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.http_exceptions import BadStatusLine
+
+from gripproxy import config
+from gripproxy.backend import GRIP_FEATURES, Backend, Request, _fault
+from gripproxy.config import Config
+from gripproxy.routes import Route, Routes, Target
+
+URLS = ("http://10.0.0.1:8000", "http://10.0.0.2:8000", "http://10.0.0.3:8000")
+HOST = (b"Host", b"a.test")
+
+
+def route_with(**settings: Any) -> Route:
+    settings = {"backends": URLS[:1], **settings}
+    found = Routes(Config(routes=(config.Route(**settings),)), b"k" * 32).match("a.test", "/")
+    assert found is not None
+    return found
+
+
+def with_backend(use: Callable[[Backend], Any]) -> Any:
+    """What ``use`` makes of a backend, for which it is always the same time."""
+
+    async def all_of_it() -> Any:
+        backend = Backend(now=lambda: 1_000_000_000.0)
+        try:
+            return use(backend)
+        finally:
+            await backend.close()
+
+    return asyncio.run(all_of_it())
+
+
+class Reader:
+    """A body that is still to come."""
+
+    async def readany(self) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (Request("GET", b"/a?b=%20", (HOST,)), b"GET /a?b=%20 HTTP/1.1\r\nHost: a.test\r\n\r\n"),
+        (Request("DELETE", b"/", (HOST,)), b"DELETE / HTTP/1.1\r\nHost: a.test\r\n\r\n"),
+        (Request("POST", b"/", (HOST,)), b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n"),
+        (Request("GET", b"/", (HOST,), b"abc"), b"GET / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\n"),
+        (Request("PUT", b"/", (HOST,), Reader(), 9), b"PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\n"),
+        (
+            Request("PUT", b"/", (HOST,), Reader()),
+            b"PUT / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
+    ],
+)
+def test_the_head_of_a_request(request_: Request, expected: bytes) -> None:
+    """Nothing is added but what frames the body."""
+    assert expected == with_backend(lambda backend: backend._encode_head(route_with(grip=False), request_))
+
+
+def test_the_head_of_a_request_of_grip() -> None:
+    head = with_backend(lambda backend: backend._encode_head(route_with(), Request("GET", b"/", (HOST,))))
+    lines = head.split(b"\r\n")
+    assert lines[2].startswith(b"Grip-Sig: ey")
+    assert GRIP_FEATURES == lines[3] + b"\r\n"
+
+
+def test_the_head_of_a_request_to_another_host() -> None:
+    route = route_with(grip=False, host_header="b.test:81")
+    head = with_backend(
+        lambda backend: backend._encode_head(route, Request("GET", b"/", ((b"host", b"a"), (b"A", b"b"))))
+    )
+    assert b"GET / HTTP/1.1\r\nHost: b.test:81\r\nA: b\r\n\r\n" == head
+
+
+def order(backend: Backend, route: Route) -> list[str]:
+    return [target.host[-1] for target in backend._targets(route)]
+
+
+def test_the_order_of_targets() -> None:
+    """As they are given; or each first in its turn; and those that failed a moment ago last."""
+
+    def use(backend: Backend) -> list[list[str]]:
+        first, turns = route_with(backends=URLS), route_with(backends=URLS, balance="round-robin")
+        orders = [order(backend, first), *(order(backend, turns) for _ in range(3))]
+        backend._resting[Target("http", "10.0.0.1", 8000)] = asyncio.get_running_loop().time() + 5
+        orders.append(order(backend, first))
+        backend._resting[Target("http", "10.0.0.1", 8000)] = asyncio.get_running_loop().time() - 5
+        orders.append(order(backend, first))
+        return orders
+
+    orders = [["1", "2", "3"], ["2", "3", "1"], ["3", "1", "2"], ["1", "2", "3"], ["2", "3", "1"], ["1", "2", "3"]]
+    assert orders == with_backend(use)
+
+
+class Connection:
+    """A connection on which a response has begun, or not."""
+
+    def __init__(self, has_begun: bool) -> None:
+        self.has_begun = has_begun
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status", "is_repeatable", "text"),
+    [
+        (TimeoutError(), 504, False, "did not answer within 60 s"),
+        (aiohttp.ServerDisconnectedError(), 502, True, "closed the connection without an answer"),
+        (ConnectionResetError(104, "reset"), 502, True, "broke the connection: [Errno 104] reset"),
+        (aiohttp.ClientOSError(32, "pipe"), 502, True, "broke the connection: [Errno 32] pipe"),
+        (BadStatusLine("one\ntwo"), 502, False, "did not answer with HTTP"),
+        (aiohttp.ClientPayloadError("x"), 502, False, "failed: x"),
+    ],
+)
+def test_what_a_failure_means(error: Exception, status: int, is_repeatable: bool, text: str, has_begun: bool) -> None:
+    """A request may be repeated when nothing of a response has come; the text is one line."""
+    route = route_with()
+    fault = _fault(route, route.targets[0], Connection(has_begun), error)  # type: ignore[arg-type]
+    assert fault is not None
+    assert (status, is_repeatable and not has_begun) == (fault.status, fault.is_repeatable)
+    assert text in str(fault)
+    assert "\n" not in str(fault)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), RuntimeError()])
+def test_what_is_no_failure_of_a_backend(error: BaseException) -> None:
+    route = route_with()
+    assert _fault(route, route.targets[0], Connection(False), error) is None  # type: ignore[arg-type]

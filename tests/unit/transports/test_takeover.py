@@ -1,0 +1,401 @@
+"""Taking connections over from aiohttp and giving them back: this fails loudly when a new aiohttp works differently.
+
+The transport is a fake, everything above it aiohttp's and ours: `Connections` is what the proxy listens with.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Connections, Held, Idle
+
+GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Transport(asyncio.Transport):
+    """A transport that keeps what is written, and is told what was received."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.protocol: Any = None
+        self.is_paused = False
+        self.ending = ""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("192.0.2.1", 5) if name == "peername" else default
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return bool(self.ending)
+
+    def close(self) -> None:
+        self._end("closed")
+
+    def abort(self) -> None:
+        self._end("aborted")
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def _end(self, how: str) -> None:
+        if not self.ending:
+            self.ending = how
+            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+
+
+async def turn() -> None:
+    """Let everything that is ready happen."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def connect(handler: Handler, **settings: Any) -> tuple[Connections, Transport]:
+    """Accept a connection of a server with this handler."""
+    server = Connections(
+        handler, handler_cancellation=True, access_log=None, auto_decompress=False, tcp_keepalive=False, **settings
+    )
+    transport = Transport()
+    transport.protocol = server.accept()
+    transport.protocol.connection_made(transport)
+    return server, transport
+
+
+async def answer(request: web.BaseRequest) -> web.StreamResponse:
+    """Answer as the proxy does: past aiohttp, on the transport."""
+    request.protocol.transport.write(OK)  # type: ignore[union-attr]
+    return KEPT
+
+
+def run(test: Awaitable[None]) -> None:
+    async def all_of_it() -> None:
+        await test
+
+    asyncio.run(all_of_it())
+
+
+def test_a_handler_that_writes_past_aiohttp() -> None:
+    """Nothing is added to what it writes, and the connection is kept or closed as it says."""
+
+    async def test() -> None:
+        async def last(request: web.BaseRequest) -> web.StreamResponse:
+            await answer(request)
+            return CLOSED if request.raw_path == "/2" else KEPT
+
+        _, transport = connect(last)
+        transport.protocol.data_received(GET % 1)
+        await turn()
+        assert (OK, "") == (transport.written, transport.ending)
+        transport.protocol.data_received(GET % 2)
+        await turn()
+        assert (OK * 2, "closed") == (transport.written, transport.ending)
+
+    run(test())
+
+
+def test_a_held_connection_leaves_nothing_of_aiohttp() -> None:
+    """The transport stays open, its protocol is the hold's, and aiohttp's objects and task are gone."""
+
+    async def test() -> None:
+        held: list[Held] = []
+        server: Connections
+
+        async def hold(request: web.BaseRequest) -> web.StreamResponse:
+            assert isinstance(request.protocol, ClientConnection)
+            held.append(Held(server, request.protocol.detach()))
+            return CLOSED
+
+        server, transport = connect(hold)
+        transport.protocol.data_received(GET % 1)
+        await turn()
+        gc.collect()
+        assert (held[0], "", b"") == (transport.protocol, transport.ending, transport.written)
+        assert [] == [one for one in gc.get_objects() if isinstance(one, ClientConnection)]
+        assert [] == server.connections
+        assert {asyncio.current_task()} == {task for task in asyncio.all_tasks() if not task.done()}
+
+    run(test())
+
+
+def test_a_connection_that_is_given_back() -> None:
+    """What the client sent while it was held is its next request, and more may follow."""
+
+    async def test() -> None:
+        server, transport = connect(answer)
+        transport.protocol.data_received(GET % 1)
+        await turn()
+        held = Held(server, transport.protocol.detach())
+        await turn()
+        held.data_received((GET % 2)[:9])
+        held.data_received((GET % 2)[9:])
+        assert OK == transport.written
+        assert held.has_received
+        held.give_back()
+        await turn()
+        assert OK * 2 == transport.written
+        transport.protocol.data_received(GET % 3)
+        await turn()
+        assert (OK * 3, "") == (transport.written, transport.ending)
+        held.give_back()  # it has nothing any more
+        assert (None, OK * 3) == (held.connection, transport.written)
+
+    run(test())
+
+
+def test_a_client_that_sends_too_much_while_it_is_held_is_not_read() -> None:
+    async def test() -> None:
+        server, transport = connect(answer)
+        await turn()
+        held = Held(server, transport.protocol.detach())
+        held.data_received(b"x" * 65_536)
+        assert not transport.is_paused
+        held.data_received(b"x")
+        assert transport.is_paused
+        held.give_back()
+        assert not transport.is_paused
+
+    run(test())
+
+
+class Wheel:
+    """A wheel that turns never."""
+
+    def __init__(self) -> None:
+        self.timers: dict[Any, float] = {}
+
+    def set(self, held: Any, seconds: float) -> None:
+        self.timers[held] = seconds
+
+    def drop(self, held: Any) -> None:
+        self.timers.pop(held, None)
+
+
+def test_an_idle_connection() -> None:
+    """It is given back with the client's next bytes, or closed when it is due."""
+
+    async def test() -> None:
+        wheel = Wheel()
+        server, transport = connect(answer)
+        await turn()
+        idle = Idle(server, transport.protocol.detach(), wheel, 75.0)
+        assert {idle: 75.0} == wheel.timers
+        transport.protocol.data_received(GET % 1)
+        await turn()
+        assert (OK, {}) == (transport.written, wheel.timers)
+        idle = Idle(server, transport.protocol.detach(), wheel, 75.0)
+        idle.on_due()
+        await turn()
+        assert ("closed", {}) == (transport.ending, wheel.timers)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("received", "is_alone"),
+    [
+        ([GET % 1], True),
+        ([(GET % 1)[:7], (GET % 1)[7:]], True),
+        ([GET % 1 + GET % 2], False),
+        ([GET % 1, GET % 2], False),
+        ([GET % 1 + (GET % 2)[:5]], False),
+        ([GET % 1, b"G"], False),
+        ([b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"], False),
+    ],
+)
+def test_what_comes_behind_a_held_request_is_noticed(received: list[bytes], is_alone: bool) -> None:
+    """In aiohttp's queue or half-read in its parser it would be lost."""
+
+    async def test() -> None:
+        async def wait(request: web.BaseRequest) -> web.StreamResponse:
+            await asyncio.Event().wait()
+            return CLOSED
+
+        _, transport = connect(wait)
+        for data in received:
+            transport.protocol.data_received(data)
+            await turn()
+        assert is_alone == transport.protocol.is_alone
+        transport.close()
+        await turn()
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("received", "status"),
+    [
+        (b"garbage\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: b\nC: d\r\n\r\n", b"400"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b" * 5_000, b"431"),
+        (b"FROB / HTTP/1.1\r\nHost: a\r\n\r\n", b"501"),
+    ],
+)
+def test_what_can_not_be_parsed_is_refused(caplog: pytest.LogCaptureFixture, received: bytes, status: bytes) -> None:
+    """With one line in the log and the end of the connection."""
+    caplog.set_level(logging.INFO)
+
+    async def test() -> None:
+        _, transport = connect(answer, max_line_size=16_384, max_field_size=16_384)
+        await turn()
+        transport.protocol.data_received(received)
+        await turn()
+        head, _, body = transport.written.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 " + status)
+        assert b"Connection: close" in head
+        assert body.endswith(b".\n")
+        assert "closed" == transport.ending
+
+    run(test())
+    assert 1 == len(caplog.records)
+    assert len(caplog.text) < 600
+
+
+def test_a_fault_of_a_handler_is_answered_once(caplog: pytest.LogCaptureFixture) -> None:
+    """500 without the reason; nothing when its answer has begun."""
+
+    async def test() -> None:
+        async def fail(request: web.BaseRequest) -> web.StreamResponse:
+            connection = request.protocol
+            assert isinstance(connection, ClientConnection)
+            if request.raw_path == "/2":
+                connection.has_written = True
+                connection.transport.write(b"HTTP/1.1 200 OK\r\n")  # type: ignore[union-attr]
+            raise RuntimeError("the reason")
+
+        _, transport = connect(fail)
+        transport.protocol.data_received(GET % 1)
+        await turn()
+        assert transport.written.startswith(b"HTTP/1.1 500 ")
+        assert b"reason" not in transport.written
+        _, transport = connect(fail)
+        transport.protocol.data_received(GET % 2)
+        await turn()
+        assert (b"HTTP/1.1 200 OK\r\n", "closed") == (transport.written, transport.ending)
+
+    run(test())
+    assert ["a fault of the proxy"] * 2 == [record.message.partition(": ")[2] for record in caplog.records]
+
+
+def test_a_body_that_turns_out_malformed_fails_its_reader() -> None:
+    """And nothing behind it is read."""
+
+    async def test() -> None:
+        failures: list[str] = []
+
+        async def read(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                while await request.content.readany():
+                    pass
+            except web.RequestPayloadError as error:
+                failures.append(str(error))
+            return CLOSED
+
+        _, transport = connect(read)
+        transport.protocol.data_received(CHUNKED + b"1\r\na\r\n")
+        await turn()
+        transport.protocol.data_received(b"xyz\r\n" + b"x" * 100_000)
+        transport.protocol.data_received(GET % 1)
+        await turn()
+        assert (["malformed"], "closed") == (failures, transport.ending)
+
+    run(test())
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"0\r\nGrip-Sig: forged\r\n\r\n"])
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_trailer_is_no_field_of_the_next_request(end: bytes, size: int) -> None:
+    """However the bytes come; aiohttp's parser alone would mix them up."""
+
+    async def test() -> None:
+        seen: list[tuple[bytes, ...]] = []
+
+        async def look(request: web.BaseRequest) -> web.StreamResponse:
+            seen.append(tuple(name for name, _ in request.raw_headers))
+            while await request.content.readany():
+                pass
+            assert isinstance(request.protocol, ClientConnection)
+            assert not request.protocol.is_tainted
+            return await answer(request)
+
+        _, transport = connect(look)
+        for _ in range(2):
+            data = CHUNKED + b"1\r\na\r\n" + end
+            for start in range(0, len(data), size):
+                transport.protocol.data_received(data[start : start + size])
+                await turn()
+        transport.protocol.data_received(GET % 1)
+        await turn()
+        assert [(b"Host", b"Transfer-Encoding")] * 2 + [(b"Host",)] == seen
+
+    run(test())
+
+
+@pytest.mark.parametrize("behind", [GET % 1, (GET % 1)[:5], CHUNKED])
+def test_what_comes_right_behind_a_trailer_taints_the_connection(behind: bytes) -> None:
+    async def test() -> None:
+        async def wait(request: web.BaseRequest) -> web.StreamResponse:
+            await asyncio.Event().wait()
+            return CLOSED
+
+        _, transport = connect(wait)
+        transport.protocol.data_received(CHUNKED + b"1\r\na\r\n0\r\nA: b\r\n\r\n" + behind)
+        await turn()
+        assert transport.protocol.is_tainted
+        transport.close()
+        await turn()
+
+    run(test())
+
+
+@pytest.mark.parametrize(("size", "is_large"), [(10, False), (16_300, False), (16_400, True)])
+@pytest.mark.parametrize("step", [1000, 100_000])
+def test_a_head_is_measured_as_a_whole(size: int, is_large: bool, step: int) -> None:
+    """aiohttp limits each line alone."""
+
+    async def test() -> None:
+        seen: list[bool] = []
+
+        async def look(request: web.BaseRequest) -> web.StreamResponse:
+            assert isinstance(request.protocol, ClientConnection)
+            seen.append(request.protocol.has_large_head(request))
+            return KEPT
+
+        _, transport = connect(look, max_line_size=16_384, max_field_size=16_384)
+        await turn()
+        lines = b"".join(b"A: " + b"b" * 995 + b"\r\n" for _ in range(size // 1000))
+        data = b"GET / HTTP/1.1\r\nHost: a\r\n" + lines
+        data += b"B: " + b"c" * (size - len(data) - 7) + b"\r\n\r\n" if size > len(data) + 7 else b"\r\n"
+        for start in range(0, len(data), step):
+            transport.protocol.data_received(data[start : start + step])
+        await turn()
+        if is_large and not seen:
+            assert transport.written.startswith(b"HTTP/1.1 431 ")
+        else:
+            assert [is_large] == seen
+
+    run(test())
