@@ -25,11 +25,8 @@ WITHOUT_UNIT_TEST = {
     "transports/__init__.py": DECLARATIONS,
     "transports/holds.py": SOCKETS,
     "transports/linked.py": SOCKETS,
-    "transports/over_http.py": SOCKETS,
-    "transports/passthrough.py": SOCKETS,
     "transports/response.py": SOCKETS,
     "transports/stream.py": SOCKETS,
-    "transports/websocket.py": SOCKETS,
 }
 
 
