@@ -203,7 +203,9 @@ class Proxy:
         if client.has_begun:
             client.abort()
         else:
-            self._refuse(client, error.status, self._explain(route, str(error)))
+            # What the client did wrong it may know; what a backend did names backends.
+            text = f"{error}\n" if error.status < 500 else self._explain(route, str(error))
+            self._refuse(client, error.status, text)
 
     async def _obey(
         self, client: Client, route: Route, asked: Request, response: Response, uri: str, moments: Moments
