@@ -8,7 +8,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gripproxy.backend.upload import Body, Upload
 from gripproxy.errors import BackendError
-from gripproxy.grip.fields import Fields
+from gripproxy.grip.fields import Fields, has_control
 from gripproxy.routes import Target
 
 
@@ -41,7 +41,8 @@ class Response:
         target: Target,
     ) -> None:
         self.status = message.code
-        self.reason = message.reason
+        # The parser lets control characters pass here; without a reason the registered one is used.
+        self.reason = message.reason if not has_control(message.reason) else ""
         self.fields: Fields = message.raw_headers
         self.target = target
         self._payload = payload

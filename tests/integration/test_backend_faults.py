@@ -213,6 +213,13 @@ def test_a_body_that_is_not_whole(case: Case, answer: bytes, how: str, is_old: b
     assert 1 == case.door.new_log().count("WARNING")
 
 
+@pytest.mark.parametrize("reason", [b"O\0K", b"O\x01K", b"O\x7fK", b"O\xffK", b""])
+def test_a_reason_that_is_none(case: Case, reason: bytes) -> None:
+    """Control characters do not reach the client."""
+    client, _ = case.exchange(b"HTTP/1.1 200 %b\r\nContent-Length: 2\r\n\r\nok" % reason)
+    assert ("O\xffK" if b"\xff" in reason else "OK") == client.read_response().head.reason
+
+
 def test_a_body_that_is_too_long(case: Case) -> None:
     """The client gets what the length says; nothing else is taken for an answer."""
     client, peer = case.exchange(

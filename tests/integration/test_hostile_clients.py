@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from tests.integration.door import Case
-from tests.integration.raw_backend import DEADLINE, OK
+from tests.integration.door import Case, route, start_door
+from tests.integration.processes import Processes
+from tests.integration.raw_backend import DEADLINE, OK, RawBackend
 
 HOST = b"Host: {host}\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -196,6 +197,17 @@ def test_a_header_without_end(case: Case) -> None:
             break
         client.send(b"X-%d: " % number + b"x" * 100 + b"\r\n")
     assert 431 == client.read_response().status
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHo", b"\r\n"])
+def test_a_client_that_sends_no_request(processes: Processes, sent: bytes) -> None:
+    """It is let go after keepalive_timeout, whatever it has begun."""
+    with RawBackend() as backend:
+        door = start_door(processes, '[server]\nlisten = ["{listen}"]\nkeepalive_timeout = 0.2\n' + route(backend, "*"))
+        client = door.connect()
+        client.send(sent)
+        assert client.ended()
+        client.close()
 
 
 def open_all(port: int, count: int, turn: int) -> list[socket.socket]:
