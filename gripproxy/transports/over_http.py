@@ -16,7 +16,7 @@ from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields, pack_fields, unpack_fields
 from gripproxy.grip.websocket import Session
 from gripproxy.routes import Route
-from gripproxy.transports.websocket import WebSocketHold
+from gripproxy.transports.websocket import FRAME_HEAD_MAX, WebSocketHold
 
 log = logging.getLogger("gripproxy.websocket")
 
@@ -142,6 +142,8 @@ class OverHttp:
         if hold is not None and not hold.has_closed and hold.unsent > UNSENT_MAX:
             hold.wake_at(loop.time() + UNSENT_WAIT)
             return
+        if hold is not None and hold.is_wide:
+            hold.narrow()
         request = self.session.next_request(loop.time())
         if request is not None:
             self._task = loop.create_task(self._converse(request))
@@ -184,6 +186,7 @@ class OverHttp:
         hold = self.hold
         if hold is None:
             return
+        hold.widen(sum(len(command.content) + FRAME_HEAD_MAX for command in commands if type(command) is Send))
         for command in commands:
             _COMMANDS[type(command)](hold, command)
 

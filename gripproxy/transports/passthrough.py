@@ -18,7 +18,7 @@ from gripproxy.grip.answer import message_prefix, public_fields
 from gripproxy.grip.events import Event, parse_close, parse_control
 from gripproxy.grip.fields import Fields
 from gripproxy.transports.frames import FrameError, Frames
-from gripproxy.transports.websocket import WebSocketHold
+from gripproxy.transports.websocket import FRAME_HEAD_MAX, WebSocketHold
 
 log = logging.getLogger("gripproxy.websocket")
 
@@ -70,14 +70,18 @@ class Passthrough:
             for event in self._frames.feed(data):
                 if hold.is_detached:
                     return
+                hold.widen(len(event.content) + FRAME_HEAD_MAX)
                 self._relay(hold, event)
         except FrameError as error:
             log.warning("%s: the backend broke the WebSocket protocol: %s", hold.route.id, error.reason)
             self._drop()
             hold.fail("backend failed")
-        if hold.unsent > UNSENT_MAX and self._transport is not None:
-            self._transport.pause_reading()
+        transport = self._transport
+        if hold.unsent > UNSENT_MAX and transport is not None and not transport.is_closing():
+            transport.pause_reading()
             hold.wake_at(hold.holds.wheel.now() + UNSENT_WAIT)
+        else:
+            hold.narrow()
 
     def eof_received(self) -> None:
         """Close."""
@@ -173,8 +177,10 @@ class Passthrough:
             return
         if hold.unsent > UNSENT_MAX // 4:
             hold.wake_at(hold.holds.wheel.now() + UNSENT_WAIT)
-        elif not transport.is_reading():
-            transport.resume_reading()
+        else:
+            hold.narrow()
+            if not transport.is_reading():
+                transport.resume_reading()
 
     def _write(self, event: TextMessage | BytesMessage | Ping | Pong | CloseConnection) -> None:
         transport = self._transport

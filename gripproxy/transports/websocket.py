@@ -32,6 +32,9 @@ log = logging.getLogger("gripproxy.websocket")
 # Seconds that a client has to answer a Close frame, and a backend to answer a client's.
 CLOSE_LINGER = 5.0
 
+# Bytes of a frame before its content, at the most (RFC 6455 5.2, without a mask).
+FRAME_HEAD_MAX = 10
+
 
 class Leg(Protocol):
     """The other side of a client's WebSocket."""
@@ -92,6 +95,7 @@ class WebSocketHold(Hold):
         "is_client_closing",
         "is_detached",
         "is_failed",
+        "is_wide",
         "leg",
         "written_at",
     )
@@ -108,6 +112,7 @@ class WebSocketHold(Hold):
         self.is_client_closing = False  # the client's Close frame is in
         self.is_detached = False
         self.is_failed = False  # the client broke the protocol: what it still sends means nothing
+        self.is_wide = False  # more than limits.unsent may be unsent for now
         self.written_at = holds.hub.tick
         self._close_code: int | None = None
         # The word of the metric of ended holds; the first cause counts
@@ -260,6 +265,23 @@ class WebSocketHold(Hold):
         opcode = wire.OPCODES[kind]
         encode = wire.deflated_frame if self.framing == wire.DEFLATED else wire.frame
         self._write(encode(opcode, content))
+
+    def widen(self, size: int) -> None:
+        """Let so many bytes of the backend's be unsent beside limits.unsent.
+
+        A large answer is no sign of a slow client, and the leg asks for no more while it waits.
+        """
+        connection, limit = self.connection, self.holds.limits.unsent
+        if connection is not None and not connection.is_closing() and self.unsent + size > limit // 4:
+            connection.set_write_buffer_limits(high=self.unsent + size + limit)
+            self.is_wide = True
+
+    def narrow(self) -> None:
+        """Undo `widen`: the client has caught up."""
+        connection = self.connection
+        if self.is_wide and connection is not None and not connection.is_closing():
+            connection.set_write_buffer_limits(high=self.holds.limits.unsent)
+            self.is_wide = False
 
     def obey(self, message: ev.Control) -> None:
         """Do what a control message says."""

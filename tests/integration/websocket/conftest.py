@@ -23,7 +23,7 @@ NUMBERS = itertools.count(1)
 
 MESSAGE_MAX = 65_536
 BUFFERED_MAX = 131_072
-UNSENT_MAX = 524_288
+UNSENT_MAX = 262_144
 
 # A bare type, a type with content, or the event's bytes
 Event = str | bytes | tuple[str, bytes | str]
@@ -67,11 +67,11 @@ HOSTS = {
 }
 
 
-def start(processes: Processes, backend: int, dead: int) -> Proxy:
+def start(processes: Processes, backend: int, dead: int, message: int = MESSAGE_MAX) -> Proxy:
     """Start the proxy under test in front of a backend; `dead` is a port on which nobody listens."""
     listen, control = free_port(), free_port()
     text = CONFIG.format(
-        listen=listen, control=control, message=MESSAGE_MAX, buffered=BUFFERED_MAX, unsent=UNSENT_MAX, key=SIG_KEY
+        listen=listen, control=control, message=message, buffered=BUFFERED_MAX, unsent=UNSENT_MAX, key=SIG_KEY
     )
     alive, lost = f'"http://127.0.0.1:{backend}"', f'"http://127.0.0.1:{dead}"'
     for host, more in HOSTS.items():

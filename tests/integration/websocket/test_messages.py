@@ -7,17 +7,18 @@ import time
 import urllib.request
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.conformance import frames
-from tests.conformance.backend import Reply, Upgrade, control, events, opened
+from tests.conformance.backend import Backend, Reply, Upgrade, control, events, opened
 from tests.conformance.case import Case
 from tests.conformance.client import Connection
-from tests.integration.processes import Processes
-from tests.integration.websocket.conftest import BUFFERED_MAX, MESSAGE_MAX, UNSENT_MAX, accepting, echo, log_of
+from tests.integration.processes import Processes, free_port
+from tests.integration.websocket.conftest import BUFFERED_MAX, MESSAGE_MAX, accepting, echo, log_of, start
 
 PASSTHROUGH = "passthrough.test"
 DEFLATE = [("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]
@@ -288,19 +289,39 @@ def test_fast_client_waits_for_a_slow_backend_and_nothing_is_lost(case: Case) ->
 
 def test_slow_client_delays_its_backend_and_is_served_on(case: Case) -> None:
     """With much unsent the backend is not asked for more; once the client has read, it is."""
-    half = UNSENT_MAX // 2
-    case.answer(opened(), events(*[("BINARY", b"m:" + bytes(half // 8))] * 8), events(("TEXT", "m:more")), events())
+    content = os.urandom(60_000)
+    case.answer(opened(), events(*[("BINARY", b"m:" + content)] * 6), events(("TEXT", "m:more")), events())
     connection = opened_at(case)
-    connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
+    connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
     connection.send_text("a")
     case.taken()
     time.sleep(0.2)
     connection.send_text("b")
     time.sleep(0.6)
-    for _ in range(8):
-        assert half // 8 == len(connection.read_message().payload)
+    for _ in range(6):
+        assert content == connection.read_message().payload
     assert "more" == connection.read_text()
     assert b"TEXT 1\r\nb\r\n" == case.taken().body
+
+
+@pytest.mark.parametrize("host", [None, PASSTHROUGH])
+def test_large_answer_is_no_sign_of_a_slow_client(tmp_path: Path, backend: Backend, host: str | None) -> None:
+    """What the backend itself sends may be more than limits.unsent and all that the kernel takes."""
+    size = 16_000_000
+    with Processes(tmp_path) as processes:
+        client = Connection(*start(processes, backend.port, free_port(), message=size).client)
+        backend.on("/large", Upgrade() if host else opened(), events(("BINARY", b"m:" + bytes(size))))
+        assert 101 == client.upgrade("/large", host=host).status
+        client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        if host:
+            backend.take_socket("/large").send(frames.Frame(frames.BINARY, bytes(size)))
+        else:
+            client.send_text("more")
+        time.sleep(0.5)
+        assert size == len(client.read_message().payload)
+        client.send_frame(frames.PING)
+        assert frames.Frame(frames.PONG) == client.read_frame()
+        client.close()
 
 
 @pytest.mark.parametrize("source", ["published", "backend", PASSTHROUGH])

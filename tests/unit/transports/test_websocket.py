@@ -200,6 +200,18 @@ def test_slow_client_is_cut_with_1013_and_counted_once(caplog: pytest.LogCapture
     assert ["slow"] == stage.ends
 
 
+def test_answer_of_the_backend_may_be_larger_than_what_publishes_may_leave_unsent() -> None:
+    """The mark moves up before it is written, and down again when the client has caught up."""
+    stage = Stage(SMALL)
+    stage.hold.widen(100)
+    assert 1000 == stage.transport.high
+    stage.transport.unsent = 200
+    stage.hold.widen(5000)
+    assert 6200 == stage.transport.high
+    stage.hold.narrow()
+    assert 1000 == stage.transport.high
+
+
 def test_shutdown_is_1001_for_the_client_and_disconnect_for_the_backend() -> None:
     stage = Stage()
     stage.hold.end("shutdown")
