@@ -107,6 +107,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Case]]:
 def case(cases: Iterator[Case]) -> Iterator[Case]:
     """A host and a backend of one proxy for one test, in which the proxy must not be at fault."""
     current = next(cases)
+    current.backend.drop()  # what came late, of the test that had it before
     current.door.new_log()
     yield current
     current.close()
