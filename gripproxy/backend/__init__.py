@@ -161,7 +161,8 @@ class Backend:
             message = f"{target} did not accept a connection within {route.connect_timeout:g} s"
             raise BackendError(message, 504, is_repeatable=True) from error
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
-            raise BackendError(f"{target} can't be reached: {describe(error)}", is_repeatable=True) from error
+            cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+            raise BackendError(f"{target} can't be reached: {describe(cause)}", is_repeatable=True) from error
 
     # One request
 

@@ -130,4 +130,8 @@ class Upgraded:
 
 def describe(error: BaseException) -> str:
     """Say in one line what an error is."""
+    if isinstance(error, HttpProcessingError):
+        # What is wrong, without the bytes, which may be somebody's secret.
+        lines = error.message.strip().partition("\n\n")[0].splitlines()
+        return " ".join(map(str.strip, lines)).rstrip(":") or "malformed"
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -113,7 +113,7 @@ class Connection:
         (aiohttp.ServerDisconnectedError(), 502, True, "closed the connection without an answer"),
         (ConnectionResetError(104, "reset"), 502, True, "broke the connection: [Errno 104] reset"),
         (aiohttp.ClientOSError(32, "pipe"), 502, True, "broke the connection: [Errno 32] pipe"),
-        (BadStatusLine("one\ntwo"), 502, False, "did not answer with HTTP"),
+        (BadStatusLine(error="Bad status line:\n  One:\n\n  b'X'"), 502, False, "with HTTP: Bad status line: One"),
         (aiohttp.ClientPayloadError("x"), 502, False, "failed: x"),
     ],
 )
