@@ -32,6 +32,9 @@ log = logging.getLogger("gripproxy.websocket")
 # Seconds that a client has to answer a Close frame, and a backend to answer a client's.
 CLOSE_LINGER = 5.0
 
+# Seconds that a client which broke the protocol has to read why, over TLS, where there is no half-closing.
+FAILED_LINGER = 1.0
+
 # Bytes of a frame before its content, at the most (RFC 6455 5.2, without a mask).
 FRAME_HEAD_MAX = 10
 
@@ -144,7 +147,7 @@ class WebSocketHold(Hold):
             for event in frames.feed(data):
                 self._receive(event)
         except FrameError as error:
-            self._fail(error)
+            self._break_off(error)
             return
         if frames.is_between:
             self._frames = None
@@ -152,7 +155,7 @@ class WebSocketHold(Hold):
         if self.leg.is_full and connection is not None and not connection.is_closing():
             connection.pause_reading()
 
-    def _fail(self, error: FrameError) -> None:
+    def _break_off(self, error: FrameError) -> None:
         """Fail the connection (RFC 6455 7.1.7): the client is told why, and not listened to any more."""
         log.info("%s: closed a client with %d: %s", self.route.id, error.code, error.reason)
         self._end_by("protocol")
@@ -163,8 +166,12 @@ class WebSocketHold(Hold):
         connection = self.connection
         # Closing at once would make the kernel answer what the client still sends with a reset, which can overtake
         # the Close frame.
-        if connection is not None and not connection.is_closing() and connection.can_write_eof():
+        if connection is None or connection.is_closing():
+            return
+        if connection.can_write_eof():
             connection.write_eof()
+        else:
+            self._linger(FAILED_LINGER)
 
     def _receive(self, event: Event) -> None:
         if event.type == "CLOSE":
@@ -493,9 +500,9 @@ class WebSocketHold(Hold):
             self._lose_leg()
             self.close(self._close_code)
 
-    def _linger(self) -> None:
+    def _linger(self, seconds: float = CLOSE_LINGER) -> None:
         """Wait for the closing handshake's next step, but not for ever."""
-        self._need_timers().close_at = self._now() + CLOSE_LINGER
+        self._need_timers().close_at = self._now() + seconds
         self._arm()
 
     def _need_timers(self) -> Timers:

@@ -1,11 +1,14 @@
 """Backends that echo every message: one that speaks WebSocket-over-HTTP, one that speaks WebSocket itself.
 
-python -m tests.autobahn.echo HTTP_PORT WEBSOCKET_PORT
+    python -m tests.autobahn.echo HTTP_PORT WEBSOCKET_PORT [CERTIFICATE]
+
+With a certificate (a PEM file with its key) the WebSockets are over TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -57,11 +60,17 @@ async def echo_messages(socket: ServerConnection) -> None:
         pass  # most cases end so
 
 
-async def main(http_port: int, websocket_port: int) -> None:
+async def main(http_port: int, websocket_port: int, certificate: str = "") -> None:
+    """Serve until killed."""
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
     await asyncio.start_server(echo_events, "127.0.0.1", http_port, limit=1 << 20)
-    async with serve(echo_messages, "127.0.0.1", websocket_port, max_size=None, compression=None) as server:
+    options = {"ssl": context, "max_size": None, "compression": None}
+    async with serve(echo_messages, "127.0.0.1", websocket_port, **options) as server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

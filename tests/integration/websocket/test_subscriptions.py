@@ -101,6 +101,19 @@ def test_var_subst_and_build_id(case: Case) -> None:
     assert "100%%" == plain.read_text()
 
 
+def test_build_id_makes_the_content_of_each_client(case: Case) -> None:
+    """Without reliable channels an id is what the client's meta says."""
+    case.answer(
+        accepting(
+            control(type="subscribe", channel=case.channel, filters=["build-id"]),
+            control(type="set-meta", name="id_format", value="v1"),
+        )
+    )
+    connection = opened_at(case)
+    case.publish({"ws-message": {"content": "id: %I, %%", "content-filters": ["build-id"]}})
+    assert "id: v1, %" == connection.read_text()
+
+
 def test_filters_change_with_another_subscribe(case: Case) -> None:
     """To subscribe again replaces the filters and delivers once."""
     case.answer(
