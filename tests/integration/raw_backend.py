@@ -86,9 +86,12 @@ class Peer:
         self.socket.sendall(data)
 
     def ended(self) -> bool:
-        """Wait for the proxy to close or reset; False when it sends something instead."""
+        """Wait for the proxy to close or reset; False when it sends something instead, which is then read."""
+        if self.buffer:
+            self.buffer = b""
+            return False
         try:
-            return not self.buffer and not self.socket.recv(65536)
+            return not self.socket.recv(65536)
         except ConnectionError:
             return True
 
