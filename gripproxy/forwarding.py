@@ -25,11 +25,24 @@ _ENDING = HOP_BY_HOP | {b"content-length", b"expect"}
 _ENDING_WITH_GRIP = _ENDING | {b"accept-encoding"}
 
 # RFC 3986 3.2.2 and 3.2.3; user information is an error (RFC 9110 4.2.4).
-_is_authority = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?").fullmatch
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
 
 # The first letters, in lower case and with "-" for "_", of the fields that only proxies may set.
 _SET_BY_PROXIES = (b"grip-", b"x-forwarded-", b"forwarded")
 _SUSPECT = frozenset({b"g", b"x", b"f"})
+
+
+@lru_cache(maxsize=1024)
+def _is_authority(text: str) -> bool:
+    """Whether the text is a host with or without a port, such as everything that reads a URI understands."""
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
+        return False
+    address, port = match.groups()
+    try:
+        return (not address or bool(ipaddress.IPv6Address(address))) and int(port or 0) <= 65535
+    except ValueError:
+        return False
 
 
 class MalformedRequestError(Exception):

@@ -97,8 +97,11 @@ class Link:
             _ = parts.port
         except ValueError as error:
             raise InstructError(f"URI {shown(uri)} is malformed: {error}") from None
-        if parts.scheme not in ("", "http", "https") or (parts.scheme and not parts.hostname):
+        if parts.scheme not in ("", "http", "https") or (parts.scheme and not parts.netloc):
             raise InstructError(f"URI must be relative, http or https, not {shown(uri)}")
+        # A user's name is an error in an http URI (RFC 9110 section 4.2.4).
+        if parts.netloc and (not parts.hostname or parts.port == 0 or "@" in parts.netloc):
+            raise InstructError(f"URI must name a server that can be asked, not {shown(uri)}")
 
 
 @dataclass(frozen=True, slots=True)

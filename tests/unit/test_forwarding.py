@@ -176,6 +176,10 @@ def test_a_server_can_be_asked_for_its_options() -> None:
         (Request(((b"Host", b"a b"),)), 400),
         (Request(((b"Host", b"a/b"),)), 400),
         (Request(((b"Host", b"user@a"),)), 400),
+        (Request(((b"Host", b"[:1:]"),)), 400),
+        (Request(((b"Host", b"[1.2.3.4]"),)), 400),
+        (Request(((b"Host", b"a:65536"),)), 400),
+        (Request(raw_path="http://[::::]/a"), 400),
         (Request((HOST, (b"Transfer-Encoding", b"gzip, chunked"))), 400),
         (Request((HOST, (b"Transfer-Encoding", b"chunked")), version=HttpVersion(1, 0)), 400),
         (Request(version=HttpVersion(1, 2)), 505),
@@ -193,6 +197,14 @@ def test_what_a_parser_lets_pass_and_a_proxy_must_not(request_: Request, status:
     with pytest.raises(MalformedRequestError) as caught:
         Forwarding((), is_secure=False).check(request_)  # type: ignore[arg-type]
     assert status == caught.value.status
+
+
+@pytest.mark.parametrize(
+    "host", [b"[::1]", b"[2001:db8::1]:8080", b"a:", b"a:0080", b"a_b.example:65535", b"127.0.0.1"]
+)
+def test_hosts_that_are_taken(host: bytes) -> None:
+    request = Request(((b"Host", host),))
+    assert (host.decode(), "/") == Forwarding((), is_secure=False).check(request)  # type: ignore[arg-type]
 
 
 @given(st.text(max_size=30), st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=10))
