@@ -18,6 +18,8 @@ from gripproxy.grip.item import Item
 HTTP_FILTER_TIMEOUT = 10.0  # seconds for the whole request; Pushpin's
 HTTP_FILTER_BODY_MAX = 100_000  # bytes of the response; Pushpin's
 HTTP_FILTER_RATE = 100  # requests a second for each URL; Pushpin's
+# Bytes that directives may put into one content: many short ones can each stand for a long value.
+PUT_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,15 @@ def build_id(content: bytes, scope: Scope) -> bytes:
     if encoding not in (None, "hex"):
         raise FilterError(f"unsupported encoding: {encoding}")
 
+    made: bytes | None = None
+
     def put(directive: bytes, argument: bytes | None) -> bytes:
+        nonlocal made
         if directive != b"I":
             raise FilterError(_unknown(directive))
-        identifier = _last_ids(id_format, scope) if argument is None else argument
-        return identifier.hex().encode() if encoding else identifier
+        if argument is None:
+            argument = made = _last_ids(id_format, scope) if made is None else made
+        return argument.hex().encode() if encoding else argument
 
     return render(content, put)
 
@@ -131,12 +137,15 @@ def render(template: bytes, put: Callable[[bytes, bytes | None], bytes]) -> byte
     A backslash in an argument makes the next character part of it; an empty argument is none. (Pushpin's format.cpp.)
 
     Raises:
-        FilterError: A directive is incomplete or none, or ``put`` refuses it; the text ends with the position.
+        FilterError: A directive is incomplete or none, ``put`` refuses it, or all put in more than `PUT_MAX` bytes; the
+            text ends with the position.
     """
     if b"%" not in template:
         return template
+    size = 0
 
     def replace(match: re.Match[bytes]) -> bytes:
+        nonlocal size
         argument, after, directive = match.groups()
         if directive == b"%":
             return b"%"
@@ -144,10 +153,15 @@ def render(template: bytes, put: Callable[[bytes, bytes | None], bytes]) -> byte
             raise FilterError(_incomplete(template, match.start()))
         try:
             if argument is None:
-                return put(directive, None)
-            return put(after, _ESCAPED.sub(rb"\1", argument) or None)
+                value = put(directive, None)
+            else:
+                value = put(after, _ESCAPED.sub(rb"\1", argument) or None)
+            size += len(value)
+            if size > PUT_MAX:
+                raise FilterError(f"directives put in more than {PUT_MAX} bytes")
         except FilterError as error:
             raise FilterError(f"{error} at position {match.end() - 1}") from None
+        return value
 
     return _DIRECTIVE.sub(replace, template)
 

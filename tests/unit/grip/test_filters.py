@@ -152,6 +152,17 @@ def test_var_subst_errors(content: bytes, problem: str) -> None:
     assert problem == str(caught.value)
 
 
+def test_a_template_cannot_make_much_of_little() -> None:
+    """Content of a publisher's times meta of a backend's: neither is large, and both are a tenant's."""
+    meta = {"long": "x" * 10_000, "id_format": "x" * 10_000}
+    for name, directive in (("var-subst", b"%(long)s"), ("build-id", b"%I"), ("build-id", b"%(text)I")):
+        filters = compile_filters((name,))
+        assert filters.content(directive * 50, scope(meta))
+        if directive != b"%(text)I":
+            with pytest.raises(FilterError, match=f"{name}: directives put in more than"):
+                filters.content(directive * 1000, scope(meta))
+
+
 def test_content_filters_run_in_the_order_of_the_subscription() -> None:
     meta = {"id_format": "x", "user": "%I"}
     assert compile_filters(("var-subst", "build-id")).content(b"%(user)s", scope(meta, last_ids={"a": "1"})) == b"x"

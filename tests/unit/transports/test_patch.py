@@ -42,6 +42,14 @@ def test_a_patch_that_does_not_fit_is_an_error(body: bytes, patch: list[Any]) ->
         patch_body(body, patch)
 
 
+def test_a_patch_cannot_make_much_of_little() -> None:
+    """Each copy of everything into itself doubles it; the same that says nothing much is done."""
+    copies = [{"op": "copy", "from": "", "path": f"/{number}"} for number in range(64)]
+    assert len(patch_body(b"{}", copies[:8])) < 10_000
+    with pytest.raises(PatchError, match="copies more than"):
+        patch_body(b"{}", copies)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
     lambda inner: (
