@@ -14,6 +14,7 @@ import msgspec
 
 from gripproxy.errors import EventError
 from gripproxy.grip.fields import decode_base64, is_base64
+from gripproxy.grip.members import WrongError, channel_name
 
 TYPES = frozenset(("OPEN", "TEXT", "BINARY", "PING", "PONG", "CLOSE", "DISCONNECT"))
 # The types that carry a size even when it is zero; the others have one only with content (as Pushpin sends them).
@@ -209,7 +210,7 @@ def _subscribe(fields: dict[str, Any]) -> Subscribe:
     filters = fields.get("filters", [])
     if not isinstance(filters, list) or not all(isinstance(name, str) for name in filters):
         raise EventError("control message: filters: not a list of strings")
-    return Subscribe(_name(fields, "channel"), tuple(filters))
+    return Subscribe(_channel(fields), tuple(filters))
 
 
 def _set_keep_alive(fields: dict[str, Any]) -> SetKeepAlive:
@@ -229,7 +230,7 @@ def _send_delayed(fields: dict[str, Any]) -> SendDelayed:
 
 _CONTROLS: dict[str, Callable[[dict[str, Any]], Control]] = {
     "subscribe": _subscribe,
-    "unsubscribe": lambda fields: Unsubscribe(_name(fields, "channel")),
+    "unsubscribe": lambda fields: Unsubscribe(_channel(fields)),
     "detach": lambda fields: Detach(),
     "session": lambda fields: SetSession(_optional_text(fields, "id")),
     "set-meta": lambda fields: SetMeta(_name(fields, "name"), _optional_text(fields, "value")),
@@ -260,6 +261,13 @@ def _name(fields: dict[str, Any], name: str) -> str:
     if not value:
         raise EventError(f"control message: {name}: empty")
     return value
+
+
+def _channel(fields: dict[str, Any]) -> str:
+    try:
+        return channel_name(_name(fields, "channel"))
+    except WrongError as wrong:
+        raise EventError(f"control message: channel: {wrong.problem}") from None
 
 
 def _message(fields: dict[str, Any]) -> tuple[str, bytes | None]:

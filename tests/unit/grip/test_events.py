@@ -234,6 +234,8 @@ def test_control_messages_are_read(text: bytes, message: Control) -> None:
         (b'{"type":"subscribe"}', "channel: missing"),
         (b'{"type":"subscribe","channel":""}', "channel: empty"),
         (b'{"type":"subscribe","channel":null}', "channel: not a string"),
+        (b'{"type":"subscribe","channel":"a\\u007f"}', "channel: must not have control characters: 'a\\x7f'"),
+        (b'{"type":"unsubscribe","channel":"' + b"a" * 1025 + b'"}', "channel: must have at most 1024 bytes, not 1025"),
         (b'{"type":"subscribe","channel":"a","filters":"b"}', "filters: not a list of strings"),
         (b'{"type":"subscribe","channel":"a","filters":[1]}', "filters: not a list of strings"),
         (b'{"type":"unsubscribe","channel":1}', "channel: not a string"),
