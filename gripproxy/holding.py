@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from gripproxy.backend import Request, Response
 from gripproxy.config import Limits
-from gripproxy.errors import BackendError, FilterError
+from gripproxy.errors import BackendError, FilterError, InstructError
 from gripproxy.grip import wire
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Channel, Instruct
@@ -29,7 +29,7 @@ log = logging.getLogger("gripproxy.proxy")
 def prepare(route: Route, instruct: Instruct, limits: Limits) -> Instruct:
     """Return an instruct with the channels that the route makes of it, and its body filtered.
 
-    Raises: BackendError when a filter can't be applied to the body.
+    Raises: BackendError when a filter can't be applied to the body, or a name is too long behind the prefix.
     """
     channels = instruct.channels
     names = dict.fromkeys(name for channel in channels for name in channel.filters)
@@ -40,7 +40,10 @@ def prepare(route: Route, instruct: Instruct, limits: Limits) -> Instruct:
         except FilterError as error:
             raise BackendError(f"the response can't be filtered: {error}") from error
     if route.prefix:
-        channels = tuple(replace(channel, name=route.prefix + channel.name) for channel in channels)
+        try:
+            channels = tuple([replace(channel, name=route.prefix + channel.name) for channel in channels])
+        except InstructError as error:
+            raise BackendError(f"a channel does not fit behind the route's prefix: {error}") from error
     if route.subscribe and instruct.hold is not None:
         given = {channel.name for channel in channels}
         channels += tuple(Channel(name) for name in route.subscribe if name not in given)

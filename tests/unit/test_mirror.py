@@ -17,7 +17,6 @@ WITHOUT_UNIT_TEST = {
     "backend/messages.py": DECLARATIONS,
     "errors.py": DECLARATIONS,
     "grip/commands.py": DECLARATIONS,
-    "holding.py": SOCKETS,
     "links.py": SOCKETS,
     "opening.py": SOCKETS,
     "proxy.py": SOCKETS,
