@@ -236,9 +236,12 @@ def _seconds(claims: dict[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise AuthError(f"the token's {name} is not a number")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # JSON's integers have no end
+        pass
+    raise AuthError(f"the token's {name} is not a number")
 
 
 def _from_base64(text: str) -> bytes:
