@@ -109,7 +109,7 @@ async def hold_stream(
     holds.metrics.holds["stream"] += 1
     if instruct.gone_link is not None:
         hold.gone_link, hold.origin = resolve(uri, instruct.gone_link.uri), uri
-    missed = hold.begin(moments.answered)
+    missed = hold.begin(moments)
     fields = instruct.fields if client.cors is None else client.cors.complete(instruct.fields)
     head = (
         wire.encode_status_line(instruct.status, instruct.reason),

@@ -114,7 +114,13 @@ class Server:
 
         bus = LocalBus(delivery.receive, metrics)
         subscriptions = Subscriptions(loop, hub.channels, config.limits.subscription_linger, secrets.token_hex(4))
-        hub.on_channel = subscriptions.on_channel
+
+        def on_channel(realm: str, channel: str, has_subscribers: bool) -> None:
+            subscriptions.on_channel(realm, channel, has_subscribers)
+            if not has_subscribers:
+                delivery.forget_channel(realm, channel)
+
+        hub.on_channel = on_channel
         control = Control(config, Publishers(config), bus, metrics, recover, time.time, subscriptions)
         publishers = web.Server(
             control.handle,

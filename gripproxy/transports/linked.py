@@ -7,7 +7,7 @@ way, it is thrown away and the link asked once more, and that time everything wa
 
 What the client is told of a reliable channel is true because of the order of things: a backend stores an item, then
 publishes it. So whatever had come before a link was asked for is in its answer, and only what came later can be news.
-Still, a backend that seems to be behind is asked twice before it is believed (it may publish too early, or answer
+Still, a backend that seems to be behind has to say so twice before it is believed (it may publish too early, or answer
 from a replica).
 """
 
@@ -113,17 +113,16 @@ class LinkedStream(StreamHold):
         self._page_ids: dict[str, str] = {}
         self._keep_alive_at = self._gap_at = self._link_at = self._poll_at = 0.0
 
-    def begin(self, moment: int) -> list[tuple[str, Item]]:
-        """Subscribe. What comes waits until `proceed`, behind the body."""
-        for channel, item in super().begin(moment):
-            self._keep_missed(channel, item, moment)
+    def begin(self, moments: Moments) -> list[tuple[str, Item]]:
+        """Subscribe. What comes waits until `proceed`, behind the body, and so does what came since the request."""
+        missed = super().begin(moments)
+        self._queue.extend((channel, item, moments.asked + 1) for channel, item in missed)
         self._arm()
         return []
 
-    def _keep_missed(self, channel: str, item: Item, moment: int) -> None:
-        # What else a reliable channel lacks is found by ids.
-        if channel not in self.reception.ids or item.id is None or has_no_place(item):
-            self._queue.append((channel, item, moment))
+    def moment(self, channel: str, moments: Moments) -> int:
+        """Since when items of a channel matter: ids tell what of it the answer has."""
+        return moments.asked if channel in self.reception.ids else moments.answered
 
     def is_carried(self, item: Item) -> bool:
         """Whether the hub brings this item: any."""
@@ -173,15 +172,15 @@ class LinkedStream(StreamHold):
         self._seen.add(channel)
         self._pass_all(channel, due)
 
-    def _pass_all(self, channel: str, items: list[Item]) -> None:
-        for index, item in enumerate(items):
+    def _pass_all(self, channel: str, items: list[Item], *, is_answered: bool = False) -> None:
+        for item in items:
             at = self.reception.ids.get(channel)
-            if self._is_hint(item) and at is not None and self._told.get(channel) != at:
-                self._told[channel] = at
+            if self._is_hint(item) and at is not None and not (is_answered and self._told.get(channel) == at):
+                # What it announces is in no history; and those behind it wait for that.
                 self._gapped.add(channel)
-                self._hint()
-                for later in items[index + 1 :]:
-                    self._keep(channel, later)
+                if self._told.get(channel) != at:
+                    self._told[channel] = at
+                    self._hint()
                 return
             if self.reception.reach(channel, item) and self._is_following:
                 self._moved.add(channel)
@@ -252,10 +251,10 @@ class LinkedStream(StreamHold):
             elif self.transport is not GONE and channel in self.channels:
                 self._admit(channel, item, moment)
 
-    def _take_up(self, moments: Moments, pause: float, unmoved: frozenset[str] = frozenset()) -> None:
+    def _take_up(self, moments: Moments, pause: float) -> None:
         """Begin to hold where an answer says that the client is: write what came since, and ask where that is unknown.
 
-        ``pause`` is the time in seconds before that. On channels that are ``unmoved`` the answer had nothing new.
+        ``pause`` is the time in seconds before that.
         """
         self._is_exclusive = self._is_paging = False
         history, realm, ids = self.holds.history, self.route.realm, self.reception.ids
@@ -264,7 +263,7 @@ class LinkedStream(StreamHold):
             at = ids[channel]
             missed = self._since(channel, at)
             if missed is not None:
-                self._pass_all(channel, missed)
+                self._pass_all(channel, missed, is_answered=True)
                 continue
             if self._told.get(channel) == at:
                 believed.add(channel)
@@ -277,18 +276,21 @@ class LinkedStream(StreamHold):
                 self._told[channel] = at
             if self.transport is GONE:
                 return
-        waiting, self._queue = self._queue, deque()
-        for channel, item, moment in waiting:
-            if channel not in ids or has_no_place(item) or moment > moments.asked:
-                self._queue.append((channel, item, moment))
-            elif item.id is None:
-                if channel in unmoved:  # the backend knows nothing of it
-                    self._pass(channel, item)
-            elif channel not in believed or item.prev_id == ids[channel]:
-                self._queue.append((channel, item, moment))
+        self._drop_told(moments.asked, believed)
         self._let_go()
         self._told.update({channel: ids[channel] for channel in self._gapped if channel in ids})
         self._set_poll()
+
+    def _drop_told(self, asked: int, believed: set[str]) -> None:
+        """Drop what had come before an answer was asked for, as far as the answer settles it."""
+        waiting, self._queue = self._queue, deque()
+        ids = self.reception.ids
+        for channel, item, moment in waiting:
+            is_settled = self._is_hint(item)
+            if channel in ids and not has_no_place(item):
+                is_settled = is_settled or item.id is None or (channel in believed and item.prev_id != ids[channel])
+            if moment > asked or not is_settled:
+                self._queue.append((channel, item, moment))
 
     # Links
 
@@ -330,11 +332,9 @@ class LinkedStream(StreamHold):
             log.warning("%s: the next link %s asks for a response hold; the stream ends", self.route.id, uri)
             self.break_off("link")
         elif instruct.hold is not None:
-            sent = self._sent.items()
-            unmoved = frozenset(one.name for one in instruct.channels if (one.name, one.prev_id) in sent)
             self._adopt(instruct, moments)
             self.write(instruct.body)
-            self._take_up(moments, GAP_REPEAT, unmoved)
+            self._take_up(moments, GAP_REPEAT)
             if self._hinted > moments.asked:
                 self._follow(self._hinted)
         elif instruct.next_link is not None:
@@ -371,8 +371,8 @@ class LinkedStream(StreamHold):
         for name in names:
             if name not in self.channels:
                 group = hub.subscribe(self, realm, name, self.road)
-                for item in self.holds.missed(group, realm, name, moments.answered, self.is_carried):
-                    self._keep_missed(name, item, moments.answered)
+                missed = self.holds.missed(group, realm, name, self.moment(name, moments), self.is_carried)
+                self._queue.extend((name, item, moments.asked + 1) for item in missed)
         self.channels = names
         for name in moved.keys() & self.reception.ids.keys():
             self.reception.ids[name] = moved[name]  # the answer had nothing of what was written meanwhile

@@ -41,6 +41,7 @@ class ResponseHold(Hold):
         "_body",
         "_fields",
         "_gapped",
+        "_is_unsure",
         "_reason",
         "_reception",
         "_replay_at",
@@ -88,6 +89,8 @@ class ResponseHold(Hold):
         self._reception = None if reception.is_plain else reception
         self._asked = asked_again
         self._gapped: tuple[str, ...] = ()
+        # Whether an item came that does not say what it is or follows, so that only the backend can tell.
+        self._is_unsure = False
         self._timeout_at = self._replay_at = 0.0
         self.origin = uri
         # Absolute, to be posted to when the hold is over; None for most.
@@ -123,23 +126,24 @@ class ResponseHold(Hold):
         if self.transport is GONE:
             return
         reception = self._reception
-        if reception is None:
+        if reception is None or channel not in reception.ids or has_no_place(item) or _is_hint(item):
             self._take(channel, item)
             return
         due = reception.admit(channel, item, self._since)
         if due is None:
+            self._is_unsure = self._is_unsure or item.id is None
             self._note_gap(channel)
         else:
             self._take_all(channel, due, reception)
 
     def _take_all(self, channel: str, items: list[Item], reception: Reception) -> None:
+        """Take items that are in order; so there is no gap any more."""
         if channel in self._gapped:
             self._gapped = tuple(name for name in self._gapped if name != channel)
         for item in items:
             if self.transport is GONE:
                 return
-            # What a hint announces the client does not have.
-            if item.response is None or item.response.action != "hint":
+            if not _is_hint(item):  # what that announces the client does not have
                 reception.reach(channel, item)
             self._take(channel, item)
 
@@ -200,7 +204,7 @@ class ResponseHold(Hold):
                     self._take_all(channel, missed, reception)
                 if self.transport is GONE:
                     return
-            if self._gapped:
+            if self._gapped or self._is_unsure:
                 self.replay("gap")
                 return
         if self._timeout_at <= now:
@@ -303,6 +307,10 @@ class ResponseHold(Hold):
 
     def _tell(self, outcome: Outcome) -> None:
         self.holds.on_end(self, outcome)
+
+
+def _is_hint(item: Item) -> bool:
+    return item.response is not None and item.response.action == "hint"
 
 
 def _is_carried(item: Item) -> bool:

@@ -8,6 +8,7 @@ is due, when an item asks for something else than to be sent, or when the client
 import asyncio
 
 from gripproxy.grip import wire
+from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Instruct, KeepAlive
 from gripproxy.grip.item import Item
 from gripproxy.hub import GONE
@@ -60,10 +61,10 @@ class StreamHold(Hold):
         # The tick of what the hold wrote itself; what the hub writes is known by the group's own.
         self.written_at = holds.hub.tick
 
-    def begin(self, moment: int) -> list[tuple[str, Item]]:
+    def begin(self, moments: Moments) -> list[tuple[str, Item]]:
         """Subscribe, and set the timer. The caller writes the head in the same turn, then gives the result to `resume`.
 
-        ``moment`` is when the backend answered. Returned are channels and items that came since.
+        ``moments`` are those of the request. Returned are channels and items that came since the answer.
         """
         holds, connection, realm = self.holds, self.connection, self.route.realm
         assert connection is not None
@@ -71,6 +72,7 @@ class StreamHold(Hold):
         missed: list[tuple[str, Item]] = []
         for channel in self.channels:
             group = holds.hub.subscribe(self, realm, channel, self.road)
+            moment = self.moment(channel, moments)
             missed += [(channel, item) for item in holds.missed(group, realm, channel, moment, self.is_carried)]
         if self.keep_alive is not None:
             holds.wheel.set(self, holds.spread(self.keep_alive.timeout))
@@ -84,6 +86,10 @@ class StreamHold(Hold):
                 self.write(item.stream.content)
             else:
                 self.receive(channel, item)
+
+    def moment(self, channel: str, moments: Moments) -> int:
+        """Since when items of a channel matter."""
+        return moments.answered
 
     def is_carried(self, item: Item) -> bool:
         """Whether the hub would have brought this item."""

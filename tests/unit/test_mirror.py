@@ -17,15 +17,10 @@ WITHOUT_UNIT_TEST = {
     "backend/messages.py": DECLARATIONS,
     "errors.py": DECLARATIONS,
     "grip/commands.py": DECLARATIONS,
-    "links.py": SOCKETS,
     "opening.py": SOCKETS,
     "proxy.py": SOCKETS,
     "server.py": SOCKETS,
     "transports/__init__.py": DECLARATIONS,
-    "transports/holds.py": SOCKETS,
-    "transports/linked.py": SOCKETS,
-    "transports/response.py": SOCKETS,
-    "transports/stream.py": SOCKETS,
 }
 
 

@@ -1,0 +1,346 @@
+"""Links: where they lead, what is asked there, and when several streams share one answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gripproxy.backend import Request
+from gripproxy.config import Config, Realm
+from gripproxy.config import Route as RouteConfig
+from gripproxy.errors import BackendError
+from gripproxy.grip.fields import Fields
+from gripproxy.links import BODY_MAX, FETCHES_MAX, KEPT_BODY_MAX, Answer, Links, resolve
+from gripproxy.routes import Route, Routes
+
+HOST = "client.test"
+NEXT = "http://client.test/next?x=1"
+
+
+class Response:
+    """A backend's response."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status, self.reason, self.body = status, "So", body
+        self.fields: Fields = ((b"X-Own", b"1"),)
+        self.is_closed = False
+
+    async def read(self, limit: int) -> tuple[bytes, bool]:
+        await asyncio.sleep(0)
+        return (self.body, True) if len(self.body) <= limit else (self.body[:limit], False)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Backend:
+    """Answers each request when the test lets it."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[Route, Request]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.answer: Callable[[], Response] = lambda: Response(200, b"body")
+        self.at_once = self.at_most = 0
+
+    async def fetch(self, route: Route, request: Request) -> Any:
+        self.requests.append((route, request))
+        self.at_once += 1
+        self.at_most = max(self.at_most, self.at_once)
+        try:
+            await self.gate.wait()
+            return self.answer()
+        finally:
+            self.at_once -= 1
+
+
+class Arrivals:
+    """Says what the moment is."""
+
+    moment = 0
+    turn = 0
+
+
+class World:
+    def __init__(self) -> None:
+        config = Config(
+            routes=(
+                RouteConfig(backends=("http://one.test:81",), host="client.test"),
+                RouteConfig(backends=("http://two.test:82",), host="client.test", path="/other", rewrite="/new"),
+                RouteConfig(backends=("http://three.test:83",), host="secret.test", realm="secret"),
+            ),
+            realms={"secret": Realm()},
+        )
+        self.routes = Routes(config, b"x" * 32)
+        found = self.routes.match(HOST, "/path")
+        assert found is not None
+        self.route = found
+        self.backend = Backend()
+        self.links = Links(self.backend, self.routes)  # type: ignore[arg-type]
+        self.arrivals = Arrivals()
+
+    async def fetch(
+        self, uri: str = NEXT, last_ids: dict[str, str] | None = None, moment: int = 0, host: str = HOST
+    ) -> Answer:
+        return await self.links.fetch(self.arrivals, self.route, host, uri, last_ids or {}, moment)
+
+
+def run(test: Callable[[World], Awaitable[None]]) -> None:
+    async def inside() -> None:
+        await test(World())
+
+    asyncio.run(inside())
+
+
+# --- where to
+
+
+@pytest.mark.parametrize(
+    ("base", "reference", "expected"),
+    [
+        ("http://a/b/c?d", "/x?y=1", "http://a/x?y=1"),
+        ("http://a/b/c?d", "x", "http://a/b/x"),
+        ("http://a/b/c?d", "?y", "http://a/b/c?y"),
+        ("https://a/b", "//c/d", "https://c/d"),
+        ("http://a/b", "https://c:81/d", "https://c:81/d"),
+    ],
+)
+def test_references_are_resolved(base: str, reference: str, expected: str) -> None:
+    assert expected == resolve(base, reference)
+
+
+@pytest.mark.parametrize(
+    ("uri", "target", "path"),
+    [
+        ("http://client.test/next?x=1", "http://one.test:81", b"/next?x=1"),
+        ("http://client.test", "http://one.test:81", b"/"),
+        ("http://client.test/other/x", "http://two.test:82", b"/new/x"),
+        ("https://elsewhere.test/x?", "https://elsewhere.test", b"/x"),
+        ("http://elsewhere.test:8080/x", "http://elsewhere.test:8080", b"/x"),
+        ("http://[::1]:8080/x", "http://[::1]:8080", b"/x"),
+    ],
+)
+def test_links_go_to_the_route_of_their_own_host_and_path(uri: str, target: str, path: bytes) -> None:
+    async def test(world: World) -> None:
+        await world.fetch(uri)
+        ((route, request),) = world.backend.requests
+        assert (target, path) == (str(route.targets[0]), request.target)
+
+    run(test)
+
+
+def test_a_link_does_not_lead_into_another_realm() -> None:
+    async def test(world: World) -> None:
+        await world.fetch("http://secret.test/x", host="secret.test")
+        ((route, _),) = world.backend.requests
+        assert ("http://secret.test", "default") == (str(route.targets[0]), route.realm)
+
+    run(test)
+
+
+# --- what is asked and answered
+
+
+def test_a_next_link_is_asked_with_nothing_but_the_last_ids() -> None:
+    async def test(world: World) -> None:
+        answer = await world.fetch(last_ids={"a": "1", "b": "2"})
+        ((_, request),) = world.backend.requests
+        fields = ((b"Host", b"client.test"), (b"Grip-Last", b"a; last-id=1"), (b"Grip-Last", b"b; last-id=2"))
+        assert ("GET", fields, b"") == (request.method, request.fields, request.body)
+        assert (200, ((b"X-Own", b"1"),), b"body") == (answer.status, answer.fields, answer.body)
+
+    run(test)
+
+
+def test_an_answer_tells_the_moments_of_its_request() -> None:
+    async def test(world: World) -> None:
+        world.backend.gate.clear()
+        world.arrivals.moment = 5
+        task = asyncio.create_task(world.fetch())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        world.arrivals.moment, world.arrivals.turn = 8, 7
+        world.backend.gate.set()
+        moments = (await task).moments
+        assert (5, 7) == (moments.asked, moments.answered)
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [199, 300, 304, 404, 503])
+def test_an_answer_that_is_no_success_is_an_error(status: int) -> None:
+    async def test(world: World) -> None:
+        world.backend.answer = lambda: Response(status, b"")
+        with pytest.raises(BackendError, match=str(status)):
+            await world.fetch()
+
+    run(test)
+
+
+def test_an_answer_that_is_too_large_is_an_error() -> None:
+    async def test(world: World) -> None:
+        response = Response(200, b"x" * (BODY_MAX + 1))
+        world.backend.answer = lambda: response
+        with pytest.raises(BackendError, match="more than"):
+            await world.fetch()
+        assert response.is_closed
+
+    run(test)
+
+
+# --- sharing
+
+
+async def together(world: World, *fetches: Awaitable[Answer]) -> list[Answer]:
+    world.backend.gate.clear()
+    tasks = [asyncio.ensure_future(fetch) for fetch in fetches]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    world.backend.gate.set()
+    return await asyncio.gather(*tasks)
+
+
+def test_equal_fetches_share_one_request() -> None:
+    async def test(world: World) -> None:
+        answers = await together(world, *(world.fetch(last_ids={"a": "1"}) for _ in range(200)))
+        assert (1, 200) == (len(world.backend.requests), len(answers))
+        assert all(answer is answers[0] for answer in answers)
+        assert 199 == world.links.shared
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "other", [{"uri": NEXT + "2"}, {"last_ids": {"a": "2"}}, {"last_ids": {"a": "1", "b": "1"}}, {"host": "x.test"}]
+)
+def test_what_can_change_the_answer_is_not_shared(other: dict[str, Any]) -> None:
+    async def test(world: World) -> None:
+        await together(world, world.fetch(last_ids={"a": "1"}), world.fetch(**({"last_ids": {"a": "1"}} | other)))
+        assert 2 == len(world.backend.requests)
+
+    run(test)
+
+
+def test_routes_do_not_share() -> None:
+    async def test(world: World) -> None:
+        await world.fetch()
+        world.route = replace(world.route, id="another")
+        await world.fetch()
+        assert 2 == len(world.backend.requests)
+
+    run(test)
+
+
+def test_an_answer_is_kept_for_those_who_ask_a_moment_later() -> None:
+    async def test(world: World) -> None:
+        world.arrivals.moment = 5
+        first = await world.fetch(moment=5)
+        assert first is await world.fetch(moment=5)
+        assert first is not await world.fetch(moment=6), "it was asked for before"
+        assert 2 == len(world.backend.requests)
+
+    run(test)
+
+
+def test_a_request_under_way_is_too_old_for_who_knows_more() -> None:
+    async def test(world: World) -> None:
+        world.backend.gate.clear()
+        first = asyncio.create_task(world.fetch())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        world.arrivals.moment = 1
+        second = asyncio.create_task(world.fetch(moment=1))
+        third = asyncio.create_task(world.fetch(moment=0))
+        await asyncio.sleep(0)
+        world.backend.gate.set()
+        assert await second is await third
+        assert await first is not await second
+        assert 2 == len(world.backend.requests)
+
+    run(test)
+
+
+@pytest.mark.parametrize("answer", [Response(503, b""), Response(200, b"x" * (KEPT_BODY_MAX + 1))])
+def test_failures_and_large_answers_are_not_kept(answer: Response) -> None:
+    async def test(world: World) -> None:
+        world.backend.answer = lambda: answer
+        for _ in range(2):
+            try:
+                await world.fetch()
+            except BackendError:
+                pass
+        assert 2 == len(world.backend.requests)
+        assert {} == world.links._fetches
+
+    run(test)
+
+
+def test_a_stream_that_leaves_does_not_end_the_request_of_others() -> None:
+    async def test(world: World) -> None:
+        world.backend.gate.clear()
+        first = asyncio.create_task(world.fetch())
+        second = asyncio.create_task(world.fetch())
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        world.backend.gate.set()
+        assert b"body" == (await second).body
+        assert first.cancelled()
+
+    run(test)
+
+
+def test_only_so_many_are_under_way() -> None:
+    async def test(world: World) -> None:
+        await together(world, *(world.fetch(f"{NEXT}{number}") for number in range(3 * FETCHES_MAX)))
+        assert FETCHES_MAX == world.backend.at_most
+
+    run(test)
+
+
+# --- gone links
+
+
+@pytest.mark.parametrize(("status", "is_logged"), [(200, False), (204, False), (404, True)])
+def test_a_gone_link_is_told(status: int, is_logged: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(world: World) -> None:
+        world.backend.answer = lambda: Response(status, b"")
+        await world.links.post_gone(world.arrivals, world.route, HOST, "http://client.test/gone")
+        ((_, request),) = world.backend.requests
+        assert ("POST", b"/gone", b"") == (request.method, request.target, request.body)
+        assert is_logged == ("gone link" in caplog.text)
+
+    run(test)
+
+
+def test_a_gone_link_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(world: World) -> None:
+        def fail() -> Response:
+            raise BackendError("refused")
+
+        world.backend.answer = fail
+        await world.links.post_gone(world.arrivals, world.route, HOST, "http://client.test/gone")
+        assert "refused" in caplog.text
+
+    run(test)
+
+
+def test_many_gone_links_do_not_delay_next_links() -> None:
+    async def test(world: World) -> None:
+        world.backend.gate.clear()
+        gone = [
+            asyncio.create_task(
+                world.links.post_gone(world.arrivals, world.route, HOST, f"http://client.test/{number}")
+            )
+            for number in range(2 * FETCHES_MAX)
+        ]
+        next_link = asyncio.create_task(world.fetch())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert ["POST"] * FETCHES_MAX + ["GET"] == [request.method for _, request in world.backend.requests]
+        world.backend.gate.set()
+        await asyncio.gather(next_link, *gone)
+
+    run(test)

@@ -1,0 +1,354 @@
+"""Whatever comes in whatever order: a reliable stream shows every item once and in order, or it is cut.
+
+The machine is a backend with two channels of numbered items, a bus that reorders, repeats and loses what it publishes,
+requests that are sent, read from the state and answered at moments of their own, and clients that come and go. A third
+channel has items without ids; they are shown as they come, once.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from gripproxy.grip.history import Moments
+from gripproxy.grip.instruct import Channel, Instruct, Link
+from gripproxy.grip.item import HttpStream, Item
+from gripproxy.hub import GONE
+from gripproxy.transports import Done, Follow
+from gripproxy.transports.linked import LinkedStream
+from tests.unit.transports.world import REALM, World, item, streaming
+
+RELIABLE = ("a", "b")
+LOOSE = "u"
+SHOWN = re.compile(rb"(.)(\d+);")
+
+
+@dataclass
+class Asked:
+    """A request on its way: where the client is, when it was sent, and the state that the backend read for it."""
+
+    last_ids: dict[str, int]
+    follow: Follow | None = None
+    moment: int | None = None
+    state: dict[str, int] | None = None
+
+
+@dataclass
+class Answered:
+    """An answer that another stream may share."""
+
+    last_ids: dict[str, int]
+    moment: int
+    state: dict[str, int]
+
+
+@dataclass
+class Client:
+    """A client's stream, and what it must show."""
+
+    hold: LinkedStream
+    moments: Moments
+    base: dict[str, int]
+    # Of the loose channel: what had come at the beginning of the turn, and when the subscription was made.
+    loose_from: int
+    loose_until: int
+    is_begun: bool = False
+    shown: dict[str, list[int]] = field(default_factory=dict)
+
+
+class Streams(RuleBasedStateMachine):
+    """One client at a time, whose connection may be cut and made anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.state = dict.fromkeys(RELIABLE, 0)
+        self.announced = dict.fromkeys(RELIABLE, 0)
+        self.on_the_way: list[Item] = []
+        self.received = dict.fromkeys(RELIABLE, 0)
+        self.loose = 0
+        self.loose_before_turn = 0
+        self.client: Client | None = None
+        self.opening: Asked | None = None
+        self.following: Asked | None = None
+        self.answers: list[Answered] = []
+        self.has_link = True
+
+    @initialize(has_link=st.booleans(), start=st.integers(0, 3))
+    def start(self, has_link: bool, start: int) -> None:
+        self.has_link = has_link
+        for channel in RELIABLE:
+            self.state[channel] = self.announced[channel] = start
+
+    # The backend
+
+    def announce(self, channel: str, **how: Any) -> Item:
+        number = self.announced[channel] + 1
+        self.announced[channel] = number
+        return item(str(number), str(number - 1), f"{channel}{number};", channel=channel, **how)
+
+    def commit(self) -> None:
+        self.state = dict(self.announced)
+
+    @rule(channel=st.sampled_from(RELIABLE), count=st.integers(1, 3))
+    def publish(self, channel: str, count: int) -> None:
+        for _ in range(count):
+            self.on_the_way.append(self.announce(channel))
+        self.commit()
+
+    @rule(channel=st.sampled_from(RELIABLE))
+    def lose(self, channel: str) -> None:
+        self.announce(channel)
+        self.commit()
+
+    @rule(channel=st.sampled_from(RELIABLE))
+    def publish_before_storing(self, channel: str) -> None:
+        self.on_the_way.append(self.announce(channel))
+
+    @rule()
+    def store(self) -> None:
+        self.commit()
+
+    @precondition(lambda self: self.has_link)
+    @rule(channel=st.sampled_from(RELIABLE), has_id=st.booleans())
+    def publish_without_ids(self, channel: str, has_id: bool) -> None:
+        one = self.announce(channel)
+        self.commit()
+        self.on_the_way.append(Item(channel, one.id if has_id else None, stream=one.stream))
+
+    @precondition(lambda self: self.has_link)
+    @rule(channel=st.sampled_from(RELIABLE), has_ids=st.booleans())
+    def hint(self, channel: str, has_ids: bool) -> None:
+        one = self.announce(channel) if has_ids else item(None, channel=channel)
+        self.commit()
+        self.on_the_way.append(Item(channel, one.id, one.prev_id, stream=HttpStream("hint")))
+
+    # The bus
+
+    @precondition(lambda self: self.on_the_way)
+    @rule(data=st.data(), is_repeated=st.booleans())
+    def deliver(self, data: st.DataObject, is_repeated: bool) -> None:
+        index = data.draw(st.integers(0, len(self.on_the_way) - 1))
+        one = self.on_the_way[index] if is_repeated else self.on_the_way.pop(index)
+        self.take(one)
+
+    @precondition(lambda self: self.on_the_way)
+    @rule()
+    def deliver_all(self) -> None:
+        while self.on_the_way:
+            self.take(self.on_the_way.pop(0))
+
+    def take(self, one: Item) -> None:
+        if one.id is not None:
+            self.received[one.channel] = max(self.received[one.channel], int(one.id))
+        self.world.delivery.receive(REALM, (one,))
+
+    @rule(no_seq=st.booleans())
+    def publish_loose(self, no_seq: bool) -> None:
+        self.loose += 1
+        content = f"{LOOSE}{self.loose};"
+        self.world.delivery.receive(REALM, (item(None, None, content, channel=LOOSE, no_seq=no_seq),))
+
+    # Time
+
+    @rule()
+    def turn(self) -> None:
+        self.world.loop.turn()
+        self.loose_before_turn = self.loose
+        self.world.check()
+
+    @rule(seconds=st.sampled_from([0.05, 0.3, 1.0, 2.5, 6.0, 30.0, 61.0, 130.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.loop.run()
+        self.loose_before_turn = self.loose
+        self.world.advance(seconds)
+
+    # Clients
+
+    @precondition(lambda self: self.client is None and self.opening is None)
+    @rule()
+    def ask(self) -> None:
+        self.opening = Asked({}, moment=self.world.delivery.moment)
+
+    @precondition(lambda self: self.opening is not None)
+    @rule()
+    def read(self) -> None:
+        assert self.opening is not None
+        self.opening.state = dict(self.state)
+
+    @precondition(lambda self: self.opening is not None and self.opening.state is not None)
+    @rule(is_begun=st.booleans())
+    def answer(self, is_begun: bool) -> None:
+        assert self.opening is not None
+        assert self.opening.state is not None
+        assert self.opening.moment is not None
+        moments = Moments(self.opening.moment, self.world.delivery.turn)
+        hold = self.world.linked_at_body(self.instruct(self.opening.state), moments)
+        self.client = Client(hold, moments, self.opening.state, self.loose_before_turn, self.loose)
+        self.opening = None
+        if is_begun:
+            self.begin()
+
+    @precondition(lambda self: self.client is not None and not self.client.is_begun)
+    @rule()
+    def begin(self) -> None:
+        assert self.client is not None
+        self.client.is_begun = True
+        self.client.hold.proceed(self.client.moments)
+
+    @precondition(lambda self: self.client is not None)
+    @rule()
+    def leave(self) -> None:
+        assert self.client is not None
+        transport: Any = self.client.hold.connection
+        if transport is not None:
+            transport.leave()
+        self.look()
+
+    def instruct(self, state: dict[str, int], body: bytes = b"") -> Instruct:
+        channels = [Channel(name, str(state[name])) for name in RELIABLE]
+        return streaming(*channels, LOOSE, next_link="/next" if self.has_link else None, body=body)
+
+    # Links
+
+    @precondition(lambda self: self.following is not None and self.following.moment is None)
+    @rule()
+    def send_link(self) -> None:
+        assert self.following is not None
+        self.following.moment = self.world.delivery.moment
+
+    @precondition(lambda self: self.following is not None and self.following.moment is not None)
+    @rule()
+    def read_link(self) -> None:
+        assert self.following is not None
+        self.following.state = dict(self.state)
+
+    @precondition(lambda self: self.following is not None and self.following.state is not None)
+    @rule()
+    def answer_link(self) -> None:
+        asked = self.following
+        assert asked is not None
+        assert asked.state is not None
+        assert asked.moment is not None
+        self.answers.append(Answered(asked.last_ids, asked.moment, asked.state))
+        self.advance(self.answers[-1])
+
+    @precondition(lambda self: self.following is not None and self.sharable())
+    @rule(data=st.data())
+    def share_answer(self, data: st.DataObject) -> None:
+        self.advance(data.draw(st.sampled_from(self.sharable())))
+
+    def sharable(self) -> list[Answered]:
+        asked = self.following
+        assert asked is not None
+        assert asked.follow is not None
+        moment = asked.follow.moment
+        return [one for one in self.answers if one.last_ids == asked.last_ids and one.moment >= moment]
+
+    @precondition(lambda self: self.following is not None)
+    @rule()
+    def fail_link(self) -> None:
+        self.following = None
+        if self.client is not None:
+            self.client.hold.fail("no answer")
+        self.look()
+
+    def advance(self, answered: Answered) -> None:
+        self.following = None
+        if self.client is None:
+            return
+        state, last_ids = answered.state, answered.last_ids
+        parts = [
+            b"%b%d;" % (name.encode(), number)
+            for name in RELIABLE
+            for number in range(last_ids[name] + 1, state[name] + 1)
+        ]
+        later = {name: max(state[name], last_ids[name]) for name in RELIABLE}
+        moments = Moments(answered.moment, self.world.delivery.turn)
+        self.client.hold.advance(self.instruct(later, b"".join(parts)), "http://client.test/next", moments)
+        self.look()
+
+    # What has to hold
+
+    def look(self) -> None:
+        """Take what holds have said."""
+        outcomes, self.world.outcomes = self.world.outcomes, []
+        for hold, outcome in outcomes:
+            assert self.client is not None
+            assert hold is self.client.hold
+            if isinstance(outcome, Follow):
+                assert self.following is None, "one link at a time"
+                assert outcome.link == Link("/next")
+                self.following = Asked({name: int(last) for name, last in outcome.last_ids.items()}, outcome)
+            else:
+                assert isinstance(outcome, Done)
+                assert outcome.reason in ("left", "gap", "link"), outcome.reason
+                assert hold.transport is GONE
+                self.following = None
+                self.check_shown()
+                self.client = None
+                return
+
+    @invariant()
+    def every_item_once_and_in_order(self) -> None:
+        self.look()
+        self.check_shown()
+
+    def check_shown(self) -> None:
+        client = self.client
+        if client is None:
+            return
+        transport: Any = client.hold.connection
+        if transport is not None:
+            found = SHOWN.findall(transport.take())
+            for name, number in found:
+                client.shown.setdefault(name.decode(), []).append(int(number))
+        for name in RELIABLE:
+            shown, base = client.shown.get(name, []), client.base[name]
+            assert list(range(base + 1, base + 1 + len(shown))) == shown, name
+        shown = client.shown.get(LOOSE, [])
+        if shown:
+            assert client.loose_from < shown[0] <= client.loose_until + 1
+            assert list(range(shown[0], shown[0] + len(shown))) == shown
+
+    def teardown(self) -> None:
+        """Let everything come to rest: soon everything published is shown, and the rest by polls; or it is cut."""
+        self.commit()
+        while self.on_the_way:
+            self.take(self.on_the_way.pop(0))
+        self.settle(6.0)
+        if self.client is None:
+            return
+        assert all(self.received[name] <= self.newest(name) for name in RELIABLE), self.received
+        assert self.loose == self.client.shown.get(LOOSE, [self.client.loose_until])[-1]
+        if self.has_link:
+            self.settle(130.0)
+            assert self.state == {name: self.newest(name) for name in RELIABLE}
+
+    def newest(self, channel: str) -> int:
+        """Tell what the client has got of a channel."""
+        assert self.client is not None
+        return self.client.base[channel] + len(self.client.shown.get(channel, []))
+
+    def settle(self, seconds: float) -> None:
+        for _ in range(12):
+            self.world.loop.run()
+            self.every_item_once_and_in_order()
+            client = self.client
+            if client is None:
+                return
+            if not client.is_begun:
+                self.begin()
+            elif self.following is not None:
+                self.following.moment = self.world.delivery.moment
+                self.read_link()
+                self.answer_link()
+            else:
+                self.world.advance(seconds)
+
+
+Streams.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestStreams = Streams.TestCase
