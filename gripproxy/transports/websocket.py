@@ -25,7 +25,7 @@ from gripproxy.routes import Route
 from gripproxy.transports import Done
 from gripproxy.transports.frames import FrameError, Frames
 from gripproxy.transports.holds import Hold, Holds
-from gripproxy.transports.wheel import TICK
+from gripproxy.transports.timers import Timers
 
 log = logging.getLogger("gripproxy.websocket")
 
@@ -57,27 +57,6 @@ class Leg(Protocol):
 
     def on_due(self) -> None:
         """Do what is due, and say by `WebSocketHold.wake_at` when to be called again."""
-
-
-class Timers:
-    """What a client waits for, made only for those that wait: times of the loop, 0.0 for none."""
-
-    __slots__ = ("close_at", "delayed", "delayed_at", "keep_alive", "keep_alive_at", "leg_at", "pings")
-
-    def __init__(self) -> None:
-        self.keep_alive: ev.SetKeepAlive | None = None
-        self.keep_alive_at = 0.0
-        self.delayed = b""
-        self.delayed_at = 0.0
-        self.leg_at = 0.0
-        self.close_at = 0.0
-        # Keep-alive pings of ours whose pongs are not for the backend
-        self.pings = 0
-
-    def next(self) -> float:
-        """Return the earliest time, 0.0 for none."""
-        times = [at for at in (self.keep_alive_at, self.delayed_at, self.leg_at, self.close_at) if at]
-        return min(times, default=0.0)
 
 
 class WebSocketHold(Hold):
@@ -179,7 +158,7 @@ class WebSocketHold(Hold):
         elif self.is_client_closing:
             return  # nothing may follow a Close frame
         elif event.type == "PING":
-            self._write(wire.frame(wire.PONG, event.content))
+            self.write(wire.frame(wire.PONG, event.content))
             if self.route.pings == "forward" and not self.is_detached:
                 self.leg.receive(event)
         elif event.type == "PONG" and self._timers is not None and self._timers.pings:
@@ -271,7 +250,7 @@ class WebSocketHold(Hold):
         """Send one message."""
         opcode = wire.OPCODES[kind]
         encode = wire.deflated_frame if self.framing == wire.DEFLATED else wire.frame
-        self._write(encode(opcode, content))
+        self.write(encode(opcode, content))
 
     def widen(self, size: int) -> None:
         """Let so many bytes of the backend's be unsent beside limits.unsent.
@@ -341,13 +320,10 @@ class WebSocketHold(Hold):
 
     def wake_at(self, at: float | None) -> None:
         """Have the leg's `on_due` called at a time of the loop; None: not at all."""
-        if at is None:
-            if self._timers is not None and self._timers.leg_at:
-                self._timers.leg_at = 0.0
-                self._arm()
-        else:
-            self._need_timers().leg_at = at
-            self._arm()
+        if at is not None:
+            self._need_timers().wake_leg(self, at)
+        elif self._timers is not None:
+            self._timers.wake_leg(self, 0.0)
 
     def refresh(self) -> None:
         """Ask the backend whether it has something to say."""
@@ -431,66 +407,27 @@ class WebSocketHold(Hold):
             self._reception.meta = meta
 
     def _set_keep_alive(self, message: ev.SetKeepAlive) -> None:
-        timers = self._need_timers()
-        if message.content is None:
-            timers.keep_alive, timers.keep_alive_at = None, 0.0
-        else:
-            timers.keep_alive = message
-            timers.keep_alive_at = self._now() + self.holds.spread(message.timeout)
-        self._arm()
+        self._need_timers().set_keep_alive(self, message)
 
     def _send_delayed(self, message: ev.SendDelayed) -> None:
-        self._flush_delayed(ev.FlushDelayed())
-        timers = self._need_timers()
-        timers.delayed = wire.frame(wire.OPCODES[message.type], message.content)
-        timers.delayed_at = self._now() + message.timeout
-        self._arm()
+        self._need_timers().send_delayed(self, message)
 
     def _flush_delayed(self, message: ev.FlushDelayed) -> None:
-        timers = self._timers
-        if timers is not None and timers.delayed_at:
-            self._write(timers.delayed)
-            timers.delayed, timers.delayed_at = b"", 0.0
-            self._arm()
+        if self._timers is not None:
+            self._timers.flush_delayed(self)
 
     # Timers
 
     def on_due(self) -> None:
         """Do what is due."""
-        timers = self._timers
-        if timers is None:
-            return
-        now = self._now()
-        if timers.close_at and timers.close_at <= now:
-            self._end_waiting()
-            return
-        if timers.leg_at and timers.leg_at <= now:
-            timers.leg_at = 0.0
-            self.leg.on_due()
-        if timers.delayed_at and timers.delayed_at <= now:
-            self._flush_delayed(ev.FlushDelayed())
-        if timers.keep_alive_at and timers.keep_alive_at <= now:
-            self._send_keep_alive(timers, now)
-        self._arm()
+        if self._timers is not None:
+            self._timers.on_due(self)
 
-    def _send_keep_alive(self, timers: Timers, now: float) -> None:
-        keep_alive = timers.keep_alive
-        assert keep_alive is not None
-        assert keep_alive.content is not None
-        if keep_alive.mode == "idle":
-            hub, realm = self.holds.hub, self.route.realm
-            passed = max([hub.passed_at(realm, channel, self.framing) for channel in self.channels], default=0)
-            latest = max(passed, self.written_at)
-            waited = (hub.tick - latest) * TICK
-            if waited < keep_alive.timeout * 0.9:
-                timers.keep_alive_at = now + self.holds.spread(keep_alive.timeout - waited)
-                return
-        if keep_alive.type == "ping":
-            timers.pings += 1
-        self._write(wire.frame(wire.OPCODES[keep_alive.type], keep_alive.content))
-        timers.keep_alive_at = now + self.holds.spread(keep_alive.timeout)
+    def on_leg_due(self) -> None:
+        """Let the backend's side go on."""
+        self.leg.on_due()
 
-    def _end_waiting(self) -> None:
+    def on_linger_end(self) -> None:
         """End a closing handshake that the other side does not complete."""
         if self.has_closed:
             if self.connection is not None:
@@ -502,28 +439,18 @@ class WebSocketHold(Hold):
 
     def _linger(self, seconds: float = CLOSE_LINGER) -> None:
         """Wait for the closing handshake's next step, but not for ever."""
-        self._need_timers().close_at = self._now() + seconds
-        self._arm()
+        if self.connection is not None:
+            self._need_timers().linger(self, seconds)
 
     def _need_timers(self) -> Timers:
         if self._timers is None:
             self._timers = Timers()
         return self._timers
 
-    def _arm(self) -> None:
-        assert self._timers is not None
-        at = self._timers.next()
-        if not at:
-            self.holds.wheel.drop(self)
-        elif self.connection is not None or self._timers.leg_at:
-            self.holds.wheel.set(self, max(0.0, at - self._now()))
-
-    def _now(self) -> float:
-        return self.holds.wheel.now()
-
     # Ends
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Write frames, where that is still allowed."""
         if not self.transport.is_closing():
             self.transport.write(data)
             self.written_at = self.holds.hub.tick
@@ -541,11 +468,8 @@ class WebSocketHold(Hold):
     def _leave(self) -> None:
         self.transport = GONE
         self._unsubscribe_all()
-        timers = self._timers
-        if timers is not None:
-            # The leg may have requests to make still; everything else was for the client.
-            timers.keep_alive_at = timers.delayed_at = timers.close_at = 0.0
-            self._arm()
+        if self._timers is not None:
+            self._timers.leave(self)
         self.holds.open.pop(self, None)
 
 
