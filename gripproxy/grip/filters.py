@@ -152,10 +152,7 @@ def render(template: bytes, put: Callable[[bytes, bytes | None], bytes]) -> byte
         if argument is None and not (directive and directive.isalpha()):
             raise FilterError(_incomplete(template, match.start()))
         try:
-            if argument is None:
-                value = put(directive, None)
-            else:
-                value = put(after, _ESCAPED.sub(rb"\1", argument) or None)
+            value = put(directive, None) if argument is None else put(after, _ESCAPED.sub(rb"\1", argument) or None)
             size += len(value)
             if size > PUT_MAX:
                 raise FilterError(f"directives put in more than {PUT_MAX} bytes")

@@ -22,6 +22,7 @@ def patch_body(body: bytes, patch: list[Any]) -> bytes:
         patched = _patched(msgspec.json.decode(body), patch)
     except (
         ValueError,
+        LookupError,
         RecursionError,
         jsonpatch.JsonPatchException,
         jsonpatch.JsonPointerException,
@@ -37,7 +38,7 @@ def _patched(document: Any, patch: list[Any]) -> Any:
     copied = 0
     for operation in patch:
         if type(operation) is dict and operation.get("op") == "copy":
-            copied += len(msgspec.json.encode(jsonpatch.JsonPointer(operation.get("from")).resolve(document)))
+            copied += len(msgspec.json.encode(jsonpatch.JsonPointer(operation["from"]).resolve(document)))
             if copied > COPIED_MAX:
                 raise PatchError(f"the patch copies more than {COPIED_MAX} bytes")
         document = jsonpatch.apply_patch(document, [operation], in_place=True)
