@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from gripproxy.errors import FilterError
+from gripproxy.errors import FilterError, InstructError
 from gripproxy.grip import events as ev
 from gripproxy.grip import wire
 from gripproxy.grip.events import Event
@@ -344,6 +344,11 @@ class WebSocketHold(Hold):
     def subscribe(self, name: str, filters: tuple[str, ...] = ()) -> None:
         """Subscribe to a channel; ``name`` has the route's prefix, if it is to have it."""
         if self.transport is GONE:
+            return
+        try:
+            Channel(name)
+        except InstructError as error:
+            log.info("%s: ignored a subscription: %s", self.route.id, error)
             return
         if len(filters) > FILTERS_MAX:
             log.info("%s: channel %r: more than %d filters", self.route.id, name, FILTERS_MAX)

@@ -330,6 +330,15 @@ def test_too_many_filters_are_1011() -> None:
     assert [Event("DISCONNECT")] == stage.leg.take()
 
 
+@pytest.mark.parametrize("filters", [(), ("skip-self",)])
+def test_name_that_the_prefix_makes_too_long_is_ignored(filters: tuple[str, ...]) -> None:
+    stage = Stage(prefix="p-")
+    stage.hold.obey(ev.Subscribe("a" * 1023, filters))
+    stage.hold.obey(ev.Subscribe("a" * 1022))
+    assert ("p-" + "a" * 1022,) == stage.hold.channels
+    assert b"" == stage.transport.take()
+
+
 def test_detached_client_is_the_proxys_alone() -> None:
     stage = Stage()
     stage.hold.subscribe("a")
