@@ -50,6 +50,7 @@ class LinkedStream(StreamHold):
         "_gapped",
         "_hinted",
         "_instruct",
+        "_is_begun",
         "_is_exclusive",
         "_is_following",
         "_is_paging",
@@ -106,6 +107,8 @@ class LinkedStream(StreamHold):
         self._needed = self._hinted = 0
         self._attempts = 0
         self._is_following = False
+        # Whether the body that the hold begins with is out.
+        self._is_begun = False
         # Whether everything waits: for the body that the hold begins with, for pages, for a link that is asked again.
         self._is_exclusive = True
         # Whether the last answer was a page: a next link without a hold.
@@ -132,6 +135,7 @@ class LinkedStream(StreamHold):
         """Go on behind the body that the hold began with: catch up, or where nothing is held follow the link."""
         if self.transport is GONE:
             return
+        self._is_begun = True
         instruct = self._instruct
         if instruct.hold is None:
             self._turn_page(instruct)
@@ -418,6 +422,11 @@ class LinkedStream(StreamHold):
             connection.close()
         self._tell(Done(reason))
 
+    def on_overflow(self) -> None:
+        """Cut the client, but not for the body that the hold begins with, which goes at the client's pace."""
+        if self._is_begun:
+            super().on_overflow()
+
     # Timers
 
     def on_due(self) -> None:
@@ -446,7 +455,8 @@ class LinkedStream(StreamHold):
         if not self._gapped or self.transport is GONE:
             return
         if self.link is None:
-            log.info("%s: channels %s: a gap that nothing can close; the stream is cut", self.route.id, self._gapped)
+            names = ", ".join(sorted(self._gapped))
+            log.info("%s: channels %s: a gap that nothing can close; the stream is cut", self.route.id, names)
             self.break_off("gap")
         elif not self._link_at:
             self._follow(self._needed)

@@ -249,6 +249,17 @@ def test_a_client_that_left_during_the_body_is_not_taken_up(world: World) -> Non
     assert ([], 0, 0) == (world.outcomes, world.wheel.size, world.hub.subscriptions)
 
 
+def test_a_client_may_take_its_time_with_the_body(world: World) -> None:
+    """It is published content that must not pile up."""
+    hold = world.linked_at_body(streaming("c"))
+    transport: Any = hold.connection
+    transport.stall(2_000_000)
+    assert "" == transport.closing
+    hold.proceed(world.moments())
+    transport.stall(2_000_000)
+    assert ("aborted", Done("slow")) == (transport.closing, world.take_outcome())
+
+
 # --- pages
 
 
