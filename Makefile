@@ -20,7 +20,7 @@ help:
 	@echo "make run         headline example and proxy together: http://$(LISTEN)/, Ctrl-C stops both"
 	@echo "make test        every test (make test PYTEST='tests/unit -x' for some)"
 	@echo "make conformance the protocol's cases against Pushpin"
-	@echo "make autobahn    every Autobahn case for WebSockets, against both doors (six minutes)"
+	@echo "make autobahn    every Autobahn case for WebSockets, against both doors (a few minutes)"
 	@echo "make lint        ruff: rules and format"
 	@echo "make types       mypy"
 	@echo "make image-test  build both container images and use them (needs root, buildah, podman, runc)"

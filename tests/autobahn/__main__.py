@@ -1,6 +1,6 @@
 """Run Autobahn's cases against the proxy: `python -m tests.autobahn [--door NAME] [--case GLOB ...]`.
 
-All of them take about six minutes. The reports are pages: open `index.html` in the folder that is named at the end.
+All of them take a few minutes. The reports are pages: open `index.html` in the folder that is named at the end.
 The exit status is 1 when a verdict is neither good nor known.
 """
 
