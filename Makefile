@@ -21,6 +21,7 @@ help:
 	@echo "make test        every test (make test PYTEST='tests/unit -x' for some)"
 	@echo "make conformance the protocol's cases against Pushpin"
 	@echo "make autobahn    every Autobahn case for WebSockets, against both doors (a few minutes)"
+	@echo "make fuzz        search for inputs that a parser takes badly, a minute for each (FUZZ='instruct --seconds 600')"
 	@echo "make lint        ruff: rules and format"
 	@echo "make types       mypy"
 	@echo "make image-test  build both container images and use them (needs root, buildah, podman, runc)"
@@ -45,6 +46,10 @@ conformance: $(INSTALLED)
 .PHONY: autobahn
 autobahn: $(INSTALLED)
 	$(BIN)/python -m tests.autobahn
+
+.PHONY: fuzz
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 .PHONY: lint
 lint: $(INSTALLED)
