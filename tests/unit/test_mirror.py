@@ -19,7 +19,6 @@ WITHOUT_UNIT_TEST = {
     "grip/commands.py": DECLARATIONS,
     "opening.py": SOCKETS,
     "proxy.py": SOCKETS,
-    "server.py": SOCKETS,
     "transports/__init__.py": DECLARATIONS,
 }
 

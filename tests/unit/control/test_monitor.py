@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gripproxy.control.answer import RefusalError
-from gripproxy.control.monitor import PAGE, Monitor, follow
+from gripproxy.control.monitor import FOLLOWERS_MAX, PAGE, Monitor, follow
 from gripproxy.subscriptions import CHANGES_KEPT, Subscriptions
 
 
@@ -137,6 +137,15 @@ def test_a_client_that_falls_behind_the_changes_is_let_go() -> None:
         return len([data async for data in stream])
 
     assert 0 == asyncio.run(main())
+
+
+def test_only_so_many_follow_a_realm() -> None:
+    subscriptions = make()
+    subscriptions.watch("r").followers = FOLLOWERS_MAX
+    with pytest.raises(RefusalError, match=f"There are {FOLLOWERS_MAX} streams") as caught:
+        asyncio.run(Monitor(subscriptions).stream("r", None))  # type: ignore[arg-type]  # refused before it is looked at
+
+    assert (503, FOLLOWERS_MAX) == (caught.value.status, subscriptions.watch("r").followers)
 
 
 def test_many_changes_are_written_in_parts() -> None:
