@@ -72,7 +72,7 @@ def instruct(data: bytes) -> None:
         found = Instruct.from_response(200, "OK", given, body)
         check_instruct(found)
         assert is_instruct(given) or (found.hold is None and found.body == body)
-        with refusing(BackendError, r"the response can't be filtered|channel"):
+        with refusing(BackendError, r"the response can't be filtered|a channel does not fit"):
             check_channels(prepare(ROUTE, found, LIMITS))
 
 
