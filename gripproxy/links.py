@@ -1,4 +1,4 @@
-"""The links of holds: next links are fetched, gone links are posted to.
+"""The links of holds: next links are fetched, gone links are posted to, and filters are asked.
 
 Equal fetches share one request. Their key is everything that can change the answer: the route, the whole URI and every
 Grip-Last (nothing of a client goes into such a request), and the moment: who wants to know what came up to a moment is
@@ -8,6 +8,7 @@ does not flatten the backend.
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -16,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 from gripproxy.backend import Backend, Request
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields
+from gripproxy.grip.filters import HTTP_FILTER_RATE, HTTP_FILTER_TIMEOUT, Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.routes import Route, Routes, Target
 
@@ -34,7 +36,13 @@ KEPT = 1.0
 KEPT_MAX = 256
 KEPT_BODY_MAX = 100_000
 
+# URLs of filters whose rate is remembered.
+PACES_MAX = 1000
+
 _PORTS = {"http": 80, "https": 443}
+
+# A filter's URL is relative to what the client asked for, which may be a WebSocket.
+_HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 
 Key = tuple[Route, str, str, tuple[tuple[str, str], ...]]
 
@@ -81,6 +89,10 @@ class Links:
         # Those under way, and those answered a moment ago; the oldest first.
         self._fetches: dict[Key, _Fetch] = {}
         self.shared = 0
+        self._filter_places = asyncio.Semaphore(FETCHES_MAX)
+        self._replies: dict[tuple[Route, str, Fields, bytes], asyncio.Task[Reply]] = {}
+        # URL of a filter -> when the next request for it may be sent; in the order of their latest ones.
+        self._paces: OrderedDict[str, float] = OrderedDict()
 
     async def fetch(
         self, arrivals: Arrivals, route: Route, host: str, uri: str, last_ids: Mapping[str, str], moment: int
@@ -139,21 +151,66 @@ class Links:
         except BackendError as error:
             log.warning("%s: the gone link %s: %s", route.id, uri, error)
 
-    async def _ask(self, method: str, arrivals: Arrivals, route: Route, host: str, uri: str, fields: Fields) -> Answer:
+    async def ask_filter(self, arrivals: Arrivals, route: Route, uri: str, question: Question) -> Reply:
+        """Return what a filter's question is answered; its URL is relative to ``uri``, which the client asked for.
+
+        Subscribers that ask the same at the same time share a request.
+
+        Raises: BackendError.
+        """
+        reference, fields, body = question
+        try:
+            parts = urlsplit(resolve(uri, reference))
+            url = parts._replace(scheme=_HTTP_SCHEMES.get(parts.scheme, parts.scheme)).geturl()
+            if urlsplit(url).scheme not in _PORTS or not parts.hostname or parts.port == 0:
+                raise ValueError
+        except ValueError:
+            raise BackendError(f"{reference[:200]!r} is no URL that can be asked") from None
+        key = (route, url, fields, body)
+        task = self._replies.get(key)
+        if task is None:
+            host = urlsplit(uri).netloc
+            task = asyncio.get_running_loop().create_task(self._ask_filter(arrivals, route, host, url, fields, body))
+            self._replies[key] = task
+            task.add_done_callback(lambda _: self._replies.pop(key))
+        return await asyncio.shield(task)
+
+    async def _ask_filter(
+        self, arrivals: Arrivals, route: Route, host: str, url: str, fields: Fields, body: bytes
+    ) -> Reply:
+        await asyncio.sleep(self._pause(url, asyncio.get_running_loop().time()))
+        try:
+            async with self._filter_places, asyncio.timeout(HTTP_FILTER_TIMEOUT):
+                answer = await self._ask("POST", arrivals, route, host, url, fields, body)
+        except TimeoutError:
+            raise BackendError(f"{url} did not answer within {HTTP_FILTER_TIMEOUT:g} s", 504) from None
+        return answer.status, answer.fields, answer.body
+
+    def _pause(self, url: str, now: float) -> float:
+        """Return the seconds until a filter's URL may be asked again, and reserve that time."""
+        at = max(now, self._paces.pop(url, 0.0))
+        self._paces[url] = at + 1 / HTTP_FILTER_RATE
+        if len(self._paces) > PACES_MAX:
+            self._paces.popitem(last=False)
+        return at - now
+
+    async def _ask(
+        self, method: str, arrivals: Arrivals, route: Route, host: str, uri: str, fields: Fields, body: bytes = b""
+    ) -> Answer:
         parts = urlsplit(uri)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         to = self._route_to(route, host, parts.scheme, parts.netloc, target)
-        request = Request(method, to.rewritten(target).encode(), ((b"Host", parts.netloc.encode()), *fields))
+        request = Request(method, to.rewritten(target).encode(), ((b"Host", parts.netloc.encode()), *fields), body)
         asked = arrivals.moment
         response = await self._backend.fetch(to, request)
         moments = Moments(asked, arrivals.turn)
         try:
-            body, is_whole = await response.read(BODY_MAX)
+            content, is_whole = await response.read(BODY_MAX)
         finally:
             response.close()
         if not is_whole:
             raise BackendError(f"{uri} answered with more than {BODY_MAX} bytes")
-        return Answer(response.status, response.reason, response.fields, body, moments)
+        return Answer(response.status, response.reason, response.fields, content, moments)
 
     def _route_to(self, route: Route, host: str, scheme: str, netloc: str, target: str) -> Route:
         """Return the route of a link: the one that its own host and path have, or one to another server."""

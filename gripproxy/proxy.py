@@ -21,11 +21,12 @@ from aiohttp import web
 
 from gripproxy.backend import Backend, Request, Response
 from gripproxy.config import Config
-from gripproxy.errors import AuthError, BackendError, InstructError
+from gripproxy.errors import AuthError, BackendError, FilterError, InstructError
 from gripproxy.forwarding import Forwarding, MalformedRequestError
 from gripproxy.grip.answer import EVENTS_TYPE
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import Fields, field_values, media_type
+from gripproxy.grip.filters import Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Instruct, is_instruct
 from gripproxy.grip.tokens import verify
@@ -37,7 +38,7 @@ from gripproxy.routes import Route, Routes
 from gripproxy.transports import Done, Follow, Outcome, Replay, bodies
 from gripproxy.transports.bodies import BodyRefusedError
 from gripproxy.transports.client import Client, client_of
-from gripproxy.transports.holds import Holds
+from gripproxy.transports.holds import Hold, Holds
 from gripproxy.transports.linked import LinkedStream
 from gripproxy.transports.response import ResponseHold
 from gripproxy.transports.stream import StreamHold
@@ -312,6 +313,20 @@ class Proxy:
             hold.fail(str(error))
             return
         hold.advance(instruct, uri, answer.moments)
+
+    def ask(self, hold: Hold, uri: str, question: Question, then: Callable[[Reply | FilterError], None]) -> None:
+        """Ask what a hold's filter wants to know; ``then`` is told the reply, or why there is none."""
+        self._start(self._ask_filter(hold, uri, question, then))
+
+    async def _ask_filter(
+        self, hold: Hold, uri: str, question: Question, then: Callable[[Reply | FilterError], None]
+    ) -> None:
+        try:
+            reply = await self._links.ask_filter(self.holds.history, hold.route, uri, question)
+        except BackendError as error:
+            then(FilterError(str(error)))
+        else:
+            then(reply)
 
     def refresh(self, realm: str | None) -> None:
         """Have all holds of a realm (None: of all) ask the backend whether something was missed, a slice at a time."""

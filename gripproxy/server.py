@@ -104,6 +104,7 @@ class Server:
             metrics,
             config.server.keepalive_timeout,
             on_end=proxy.on_end,
+            ask=proxy.ask,
         )
         proxy.connections = connections
         proxy.holds = proxy.opening.holds = holds

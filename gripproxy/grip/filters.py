@@ -6,7 +6,7 @@ HTTP filters need a request, which the caller makes: `http_request` says what to
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 from msgspec import json
@@ -185,8 +185,18 @@ def _incomplete(template: bytes, start: int) -> str:
 # --- requests
 
 
-def http_request(name: str, content: bytes, item: Item, scope: Scope) -> tuple[str, Fields, bytes]:
-    """What an HTTP filter posts: URL reference (relative to the current URI, ws as http), fields and body.
+Question = tuple[str, Fields, bytes]
+"""What an HTTP filter posts: URL reference (relative to the current URI, ws as http), fields and body."""
+
+Reply = tuple[int, Fields, bytes]
+"""What it is answered: status, fields and body."""
+
+Conversation = Generator[Question, Reply, bytes | None]
+"""An item's way through filters that ask: it gives questions, takes replies, and ends with the content, or None."""
+
+
+def http_request(name: str, content: bytes, item: Item, scope: Scope) -> Question:
+    """What an HTTP filter posts.
 
     Raises:
         FilterError: Subscription meta has no ``url``.
@@ -236,10 +246,12 @@ HTTP_FILTERS: dict[str, bool] = {"http-check": False, "http-modify": True}
 class Filters:
     """The filters of a subscription, looked up; make it with `compile_filters`.
 
-    ``content_names`` are those that aim at message content, in order: what an item's ``content-filters`` must equal.
+    ``names`` are those that aim at items, in order. ``content_names`` are those of them that aim at message content:
+    what an item's ``content-filters`` must equal.
     ``http_names`` are those that need a request.
     """
 
+    names: tuple[str, ...] = ()
     content_names: tuple[str, ...] = ()
     http_names: tuple[str, ...] = ()
     drop_functions: tuple[Drops, ...] = ()
@@ -266,6 +278,26 @@ class Filters:
         """
         return _apply(self.content_functions, content, scope)
 
+    def conversation(self, content: bytes, item: Item, scope: Scope) -> Conversation:
+        """An item's way through all filters, one after the other, where some of them ask.
+
+        Raises:
+            FilterError: From the generator, when a filter could not be applied.
+        """
+        for name in self.names:
+            if name in DELIVERY_FILTERS:
+                if DELIVERY_FILTERS[name](item, scope):
+                    return None
+            elif name in CONTENT_FILTERS:
+                content = _apply(((name, CONTENT_FILTERS[name]),), content, scope)
+            else:
+                reply = yield http_request(name, content, item, scope)
+                outcome = http_outcome(name, content, *reply)
+                if outcome is None:
+                    return None
+                content = outcome
+        return content
+
     def response(self, body: bytes, scope: Scope) -> bytes:
         """The body that a hold begins with as this subscriber gets it.
 
@@ -278,6 +310,7 @@ class Filters:
 def compile_filters(names: tuple[str, ...]) -> Filters:
     """Look up filters by name; unknown names are ignored, as clients may know filters that this proxy does not."""
     return Filters(
+        names=tuple(name for name in names if name in DELIVERY_FILTERS | CONTENT_FILTERS | HTTP_FILTERS),
         content_names=tuple(name for name in names if name in CONTENT_FILTERS or HTTP_FILTERS.get(name)),
         http_names=tuple(name for name in names if name in HTTP_FILTERS),
         drop_functions=tuple(DELIVERY_FILTERS[name] for name in names if name in DELIVERY_FILTERS),

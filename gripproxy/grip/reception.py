@@ -10,7 +10,7 @@ Filters: those of the channel's subscription decide whether the client gets an i
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
-from gripproxy.grip.filters import Filters, Scope, compile_filters
+from gripproxy.grip.filters import Conversation, Filters, Scope, compile_filters
 from gripproxy.grip.history import has_no_place
 from gripproxy.grip.instruct import Channel
 from gripproxy.grip.item import Item
@@ -122,6 +122,18 @@ class Reception:
         if filters.drops(item, scope):
             return None
         return filters.content(content, scope)
+
+    def conversation(
+        self, channel: str, item: Item, content: bytes, names: tuple[str, ...] | None
+    ) -> Conversation | None:
+        """Return an item's way through filters that ask; None where the channel has no such filters.
+
+        ``names`` are the format's ``content-filters``.
+        """
+        filters = self._filters.get(channel, _NO_FILTERS)
+        if not filters.http_names or not filters.accepts(names):
+            return None
+        return filters.conversation(content, item, self.scope())
 
     def response(self, channels: Iterable[Channel], body: bytes) -> bytes:
         """Return the body that a hold begins with, after the channels' filters. Raises: FilterError."""

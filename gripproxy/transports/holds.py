@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gripproxy.config import Limits
+from gripproxy.errors import FilterError
+from gripproxy.grip.filters import Question, Reply
 from gripproxy.grip.instruct import KeepAlive
 from gripproxy.grip.item import Item
 from gripproxy.hub import Group, Hub
 from gripproxy.metrics import Metrics
 from gripproxy.routes import Route
 from gripproxy.transports import Outcome
+from gripproxy.transports.line import Line
 from gripproxy.transports.takeover import Connections, Held, Idle
 from gripproxy.transports.wheel import Wheel
 
@@ -87,6 +90,10 @@ class Holds:
     metrics: Metrics
     keepalive_timeout: float
     on_end: Callable[[Hold, Outcome], None]
+    # Asks for a filter: hold, absolute URI that its URL is relative to, question, who is told the reply.
+    ask: Callable[[Hold, str, Question, Callable[[Reply | FilterError], None]], None] = field(
+        default=lambda hold, uri, question, then: then(FilterError("there is nobody to ask"))
+    )
     # Open holds, for the drain at shutdown: a set in the order of their beginning.
     open: dict[Hold, None] = field(default_factory=dict)
     # Conversations with backends that go on without a client waiting: events, gone links
@@ -116,6 +123,17 @@ class Holds:
         # What waits for the group's next pass reaches this subscriber, too.
         waiting = len(group.pending)
         return items[:-waiting] if waiting else items
+
+    def line(self, hold: Hold, uri: str, on_overflow: Callable[[], None]) -> Line:
+        """Return a line for the items of a hold, whose filters' URLs are relative to ``uri``."""
+
+        def ask(question: Question, then: Callable[[Reply | FilterError], None]) -> None:
+            self.ask(hold, uri, question, then)
+
+        def on_error(error: FilterError) -> None:
+            log.info("%s: skipped an item: %s", hold.route.id, error)
+
+        return Line(ask, on_error, on_overflow)
 
     @staticmethod
     def spread(seconds: float) -> float:

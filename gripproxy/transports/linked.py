@@ -14,6 +14,7 @@ from a replica).
 import asyncio
 import random
 from collections import deque
+from collections.abc import Callable
 
 from gripproxy.errors import FilterError
 from gripproxy.grip.history import Moments, has_no_place
@@ -24,6 +25,7 @@ from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
 from gripproxy.transports import Done, Follow
 from gripproxy.transports.holds import Holds, log
+from gripproxy.transports.line import Line
 from gripproxy.transports.stream import StreamHold
 
 # Items that wait for a link; Pushpin's.
@@ -55,6 +57,7 @@ class LinkedStream(StreamHold):
         "_is_following",
         "_is_paging",
         "_keep_alive_at",
+        "_line",
         "_link_at",
         "_moved",
         "_needed",
@@ -114,6 +117,8 @@ class LinkedStream(StreamHold):
         # Whether the last answer was a page: a next link without a hold.
         self._is_paging = False
         self._page_ids: dict[str, str] = {}
+        # For items that wait for a filter's answer; most streams have none.
+        self._line: Line | None = None
         self._keep_alive_at = self._gap_at = self._link_at = self._poll_at = 0.0
 
     def begin(self, moments: Moments) -> list[tuple[str, Item]]:
@@ -199,17 +204,37 @@ class LinkedStream(StreamHold):
             return
         if stream.action == "close":
             if not self.reception.filters(channel).drops(item, self.reception.scope()):
-                self.end("closed")
+                self._in_turn(lambda: self.end("closed"))
         elif stream.action == "send":
+            conversation = self.reception.conversation(channel, item, stream.content, stream.content_filters)
+            if conversation is not None:
+                if self._line is None:
+                    self._line = self.holds.line(self, self.uri, self._give_up)
+                self._line.put(conversation, self._write_filtered)
+                return
             try:
                 content = self.reception.content(channel, item, stream.content, stream.content_filters)
             except FilterError as error:
                 log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
                 content = None
-            if content is None:
-                self.holds.metrics.filtered += 1
-            else:
-                self.write(content)
+            self._in_turn(lambda: self._write_filtered(content))
+
+    def _write_filtered(self, content: bytes | None) -> None:
+        if content is None:
+            self.holds.metrics.filtered += 1
+        else:
+            self.write(content)
+
+    def _in_turn(self, do: Callable[[], None]) -> None:
+        """Do something behind all that waits for a filter."""
+        if self._line is None:
+            do()
+        else:
+            self._line.put(None, lambda _: do())
+
+    def _give_up(self) -> None:
+        log.warning("%s: too much waits for a filter of %s; the stream is cut", self.route.id, ", ".join(self.channels))
+        self.break_off("filter")
 
     def _since(self, channel: str, last_id: str) -> list[Item] | None:
         return self.holds.history.since(self.route.realm, channel, last_id)
@@ -337,16 +362,16 @@ class LinkedStream(StreamHold):
             self.break_off("link")
         elif instruct.hold is not None:
             self._adopt(instruct, moments)
-            self.write(instruct.body)
+            self._in_turn(lambda: self.write(instruct.body))
             self._take_up(moments, GAP_REPEAT)
             if self._hinted > moments.asked:
                 self._follow(self._hinted)
         elif instruct.next_link is not None:
-            self.write(instruct.body)
+            self._in_turn(lambda: self.write(instruct.body))
             self._turn_page(instruct)
         else:
-            self.write(instruct.body)
-            self.end("ended")
+            self._in_turn(lambda: self.write(instruct.body))
+            self._in_turn(lambda: self.end("ended"))
 
     def _repeats(self, channels: tuple[Channel, ...], body: bytes) -> bool:
         """Whether an answer's body may have what was written while the answer was under way."""
@@ -411,6 +436,12 @@ class LinkedStream(StreamHold):
         self._seen.clear()
         self._poll_at = self._now() + self.holds.spread(timeout)
         self._arm()
+
+    def leave(self) -> None:
+        """Unsubscribe and drop the timer; nothing is written from now on."""
+        super().leave()
+        if self._line is not None:
+            self._line.clear()
 
     def break_off(self, reason: str) -> None:
         """Cut the connection without ending the body, so that the client knows to come again."""

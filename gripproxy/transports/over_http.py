@@ -13,7 +13,7 @@ from gripproxy.errors import BackendError
 from gripproxy.grip.commands import Accept, BadControl, Close, Command, Control, Disconnect, Reject, Send
 from gripproxy.grip.commands import Request as SessionRequest
 from gripproxy.grip.events import Event
-from gripproxy.grip.fields import Fields, pack_fields, unpack_fields
+from gripproxy.grip.fields import Fields, field, pack_fields, text, unpack_fields
 from gripproxy.grip.websocket import Session
 from gripproxy.routes import Route
 from gripproxy.transports.websocket import FRAME_HEAD_MAX, WebSocketHold
@@ -43,6 +43,12 @@ class OverHttp:
         self._task: asyncio.Task[None] | None = None
         self.session = session
         self.hold: WebSocketHold | None = None
+
+    @property
+    def uri(self) -> str:
+        """What the backend is asked for."""
+        host = field(unpack_fields(self._fields), b"host") or b""
+        return f"http://{text(host)}{self._target.decode('latin-1')}"
 
     async def open(self) -> tuple[Accept, list[Command]] | Reject:
         """Ask the backend whether it accepts the WebSocket; return what it says, and what it wants done then.

@@ -51,6 +51,11 @@ class Passthrough:
         upgraded.transport.set_protocol(self)  # type: ignore[arg-type]  # a protocol by its methods
         upgraded.transport.pause_reading()
 
+    @property
+    def uri(self) -> str:
+        """Nothing: a backend that is not asked by requests has no base for URLs."""
+        return ""
+
     def begin(self, hold: WebSocketHold, received: bytes) -> None:
         """Start relaying, beginning with what the backend has sent already."""
         self.hold = hold

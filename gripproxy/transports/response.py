@@ -21,6 +21,7 @@ from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
 from gripproxy.transports import Done, Outcome, Replay
 from gripproxy.transports.holds import Hold, Holds, log
+from gripproxy.transports.line import Line
 from gripproxy.transports.patch import PatchError, patch_body
 
 # Seconds over which the requests of many long-polls with the same gap are spread. Often the gap closes by itself
@@ -42,6 +43,7 @@ class ResponseHold(Hold):
         "_fields",
         "_gapped",
         "_is_unsure",
+        "_line",
         "_reason",
         "_reception",
         "_replay_at",
@@ -92,6 +94,8 @@ class ResponseHold(Hold):
         # Whether an item came that does not say what it is or follows, so that only the backend can tell.
         self._is_unsure = False
         self._timeout_at = self._replay_at = 0.0
+        # For items that wait for a filter's answer; most long-polls have none.
+        self._line: Line | None = None
         self.origin = uri
         # Absolute, to be posted to when the hold is over; None for most.
         self.gone_link: str | None = None
@@ -253,6 +257,8 @@ class ResponseHold(Hold):
         for channel in self.channels:
             holds.hub.unsubscribe(self, self.route.realm, channel, EACH)
         holds.open.pop(self, None)
+        if self._line is not None:
+            self._line.clear()
 
     def on_lost(self) -> None:
         """The client left: unsubscribe."""
@@ -272,18 +278,34 @@ class ResponseHold(Hold):
                 # Only the backend knows the body that this client should have now.
                 self.replay("patch")
                 return
-        if self._reception is not None:
-            try:
-                body = self._reception.content(channel, item, body or b"", response.content_filters)
-            except FilterError as error:
-                log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
-                body = None
-            if body is None:
-                self.holds.metrics.filtered += 1
-                return
-        elif response.content_filters:
-            return  # a template for filters that this client does not have
-        self._finish(response.code, response.reason, _merge(self._fields, response.fields), body or b"", "published")
+        reception = self._reception
+        if reception is None:
+            if not response.content_filters:  # else it is a template for filters that this client does not have
+                self._publish(response, body)
+            return
+        conversation = reception.conversation(channel, item, body or b"", response.content_filters)
+        if conversation is not None:
+            if self._line is None:
+                self._line = self.holds.line(self, self.origin, lambda: self.replay("filter"))
+            self._line.put(conversation, lambda content: self._publish(response, content))
+            return
+        try:
+            content = reception.content(channel, item, body or b"", response.content_filters)
+        except FilterError as error:
+            log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
+            content = None
+        if self._line is None:
+            self._publish(response, content)
+        else:
+            self._line.put(None, lambda _: self._publish(response, content))
+
+    def _publish(self, response: HttpResponse, body: bytes | None) -> None:
+        """Answer with what was published, unless a filter has kept it back."""
+        if body is None:
+            self.holds.metrics.filtered += 1
+        elif self.transport is not GONE:
+            fields = _merge(self._fields, response.fields)
+            self._finish(response.code, response.reason, fields, body, "published")
 
     def _finish(self, status: int, reason: str, fields: bytes, body: bytes, why: str) -> None:
         connection = self.connection

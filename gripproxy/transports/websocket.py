@@ -25,6 +25,7 @@ from gripproxy.routes import Route
 from gripproxy.transports import Done
 from gripproxy.transports.frames import FrameError, Frames
 from gripproxy.transports.holds import Hold, Holds
+from gripproxy.transports.line import Line
 from gripproxy.transports.timers import Timers
 
 log = logging.getLogger("gripproxy.websocket")
@@ -55,6 +56,10 @@ class Leg(Protocol):
     def is_full(self) -> bool:
         """Whether the client should not be read for now."""
 
+    @property
+    def uri(self) -> str:
+        """What URLs of filters are relative to; "" where they have to be absolute."""
+
     def on_due(self) -> None:
         """Do what is due, and say by `WebSocketHold.wake_at` when to be called again."""
 
@@ -68,6 +73,7 @@ class WebSocketHold(Hold):
         "_close_code",
         "_ended_by",
         "_frames",
+        "_line",
         "_meta",
         "_reception",
         "_timers",
@@ -105,6 +111,8 @@ class WebSocketHold(Hold):
         # For subscriptions with filters, whose items take the slow road
         self._reception: Reception | None = None
         self._frames: Frames | None = None
+        # For messages that wait for a filter's answer
+        self._line: Line | None = None
         self._timers: Timers | None = None
         connection.set_write_buffer_limits(high=holds.limits.unsent)
         holds.open[self] = None
@@ -223,17 +231,42 @@ class WebSocketHold(Hold):
     def _publish_send(self, channel: str, item: Item, message: WsMessage) -> None:
         content: bytes | None = message.content
         if self._reception is not None:
+            conversation = self._reception.conversation(channel, item, message.content, message.content_filters)
+            if conversation is not None:
+                if self._line is None:
+                    self._line = self.holds.line(self, self.leg.uri, self._give_up)
+                self._line.put(conversation, lambda content: self._send_filtered(message, content))
+                return
             try:
                 content = self._reception.content(channel, item, message.content, message.content_filters)
             except FilterError as error:
                 log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
                 content = None
+        self._in_turn(lambda: self._send_filtered(message, content))
+
+    def _send_filtered(self, message: WsMessage, content: bytes | None) -> None:
         if content is None:
             self.holds.metrics.filtered += 1
         else:
             self.send(message.type, content)
 
+    def _in_turn(self, do: Callable[[], None]) -> None:
+        """Do something behind all that waits for a filter."""
+        if self._line is None:
+            do()
+        else:
+            self._line.put(None, lambda _: do())
+
+    def _give_up(self) -> None:
+        log.warning("%s: too much waits for a filter of %s", self.route.id, ", ".join(self.channels[:5]))
+        self._end_by("filter")
+        self._lose_leg()
+        self.close(1013, "too slow")
+
     def _publish_close(self, channel: str, item: Item, message: WsMessage) -> None:
+        self._in_turn(lambda: self._close_published(message))
+
+    def _close_published(self, message: WsMessage) -> None:
         if not self.is_detached:
             self.leg.receive(Event("CLOSE"))
         self.close(message.code if message.code is not None else 1000, message.reason)
@@ -469,6 +502,8 @@ class WebSocketHold(Hold):
         for name in self.channels:
             self.holds.hub.unsubscribe(self, self.route.realm, name, self._road(name))
         self.channels = ()
+        if self._line is not None:
+            self._line.clear()
 
     def _leave(self) -> None:
         self.transport = GONE

@@ -12,7 +12,7 @@ from gripproxy.config import Config, Realm
 from gripproxy.config import Route as RouteConfig
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields
-from gripproxy.links import BODY_MAX, FETCHES_MAX, KEPT_BODY_MAX, Answer, Links, resolve
+from gripproxy.links import BODY_MAX, FETCHES_MAX, KEPT_BODY_MAX, PACES_MAX, Answer, Links, resolve
 from gripproxy.routes import Route, Routes
 
 HOST = "client.test"
@@ -342,5 +342,106 @@ def test_many_gone_links_do_not_delay_next_links() -> None:
         assert ["POST"] * FETCHES_MAX + ["GET"] == [request.method for _, request in world.backend.requests]
         world.backend.gate.set()
         await asyncio.gather(next_link, *gone)
+
+    run(test)
+
+
+# --- filters
+
+URI = "http://client.test/path/stream?x=1"
+
+
+@pytest.mark.parametrize(
+    ("uri", "reference", "target", "path"),
+    [
+        (URI, "/check", "http://one.test:81", b"/check"),
+        (URI, "check?a", "http://one.test:81", b"/path/check?a"),
+        ("ws://client.test/socket", "/check", "http://one.test:81", b"/check"),
+        ("wss://elsewhere.test/socket", "/check", "https://elsewhere.test", b"/check"),
+        (URI, "wss://check.test/x", "https://check.test", b"/x"),
+        ("", "https://check.test:8443/x", "https://check.test:8443", b"/x"),
+    ],
+)
+def test_a_filter_asks_at_its_url(uri: str, reference: str, target: str, path: bytes) -> None:
+    async def test(world: World) -> None:
+        question = (reference, ((b"Sub-Meta", b"{}"),), b"content")
+        reply = await world.links.ask_filter(world.arrivals, world.route, uri, question)
+        ((route, request),) = world.backend.requests
+        assert (target, path) == (str(route.targets[0]), request.target)
+        assert ("POST", b"content", (b"Sub-Meta", b"{}")) == (request.method, request.body, request.fields[-1])
+        assert (200, ((b"X-Own", b"1"),), b"body") == reply
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("uri", "reference"),
+    [
+        ("", "/check"),
+        ("", ""),
+        (URI, "ftp://x/"),
+        (URI, "mailto:x"),
+        (URI, "http://[::1"),
+        (URI, "http://x:0/"),
+        (URI, "http://x:99999/"),
+    ],
+)
+def test_what_is_no_url_is_an_error(uri: str, reference: str) -> None:
+    async def test(world: World) -> None:
+        with pytest.raises(BackendError, match="no URL that can be asked"):
+            await world.links.ask_filter(world.arrivals, world.route, uri, (reference, (), b""))
+        assert [] == world.backend.requests
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [204, 404, 500])
+def test_what_a_status_means_is_the_filters_business(status: int) -> None:
+    async def test(world: World) -> None:
+        world.backend.answer = lambda: Response(status, b"")
+        assert status == (await world.links.ask_filter(world.arrivals, world.route, URI, ("/", (), b"")))[0]
+
+    run(test)
+
+
+def test_subscribers_that_ask_the_same_share_a_request() -> None:
+    async def test(world: World) -> None:
+        world.backend.gate.clear()
+        questions = [("/", (), b"a")] * 50 + [("/", (), b"b")]
+        tasks = [
+            asyncio.create_task(world.links.ask_filter(world.arrivals, world.route, URI, question))
+            for question in questions
+        ]
+        await asyncio.sleep(0.05)
+        world.backend.gate.set()
+        await asyncio.gather(*tasks)
+        assert [b"a", b"b"] == [request.body for _, request in world.backend.requests]
+        await world.links.ask_filter(world.arrivals, world.route, URI, ("/", (), b"a"))
+        assert 3 == len(world.backend.requests), "what is over is not shared"
+
+    run(test)
+
+
+def test_a_filter_is_asked_at_a_limited_rate() -> None:
+    async def test(world: World) -> None:
+        pauses = [world.links._pause("http://a/", 5.0) for _ in range(201)]
+        assert 0.0 == pauses[0]
+        assert 2.0 == pytest.approx(pauses[200])
+        assert 0.0 == world.links._pause("http://b/", 5.0)
+        assert 0.0 == world.links._pause("http://a/", 7.5)
+        for number in range(PACES_MAX):
+            world.links._pause(f"http://{number}/", 8.0)
+        assert len(world.links._paces) == PACES_MAX
+
+    run(test)
+
+
+def test_a_filter_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gripproxy.links.HTTP_FILTER_TIMEOUT", 0.01)
+
+    async def test(world: World) -> None:
+        world.backend.gate.clear()
+        with pytest.raises(BackendError, match="did not answer within"):
+            await world.links.ask_filter(world.arrivals, world.route, URI, ("/", (), b""))
 
     run(test)

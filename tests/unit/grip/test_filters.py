@@ -269,3 +269,57 @@ def test_http_outcome_bounds_the_content() -> None:
     assert body == http_outcome("http-modify", b"", 200, (), body)
     with pytest.raises(FilterError, match="http-modify: network response exceeded 100000 bytes"):
         http_outcome("http-modify", b"", 200, (), body + b"x")
+
+
+# --- conversations
+
+
+def talk(names: tuple[str, ...], content: bytes, *replies: tuple[int, Fields, bytes], **meta: str) -> bytes | None:
+    """Let filters ask; return what they end with."""
+    conversation = compile_filters(names).conversation(content, item(**meta), scope({"url": "/x", "user": "alice"}))
+    waiting = list(replies)
+    try:
+        next(conversation)
+        while True:
+            conversation.send(waiting.pop(0))
+    except StopIteration as stop:
+        assert [] == waiting
+        result: bytes | None = stop.value
+        return result
+
+
+@pytest.mark.parametrize(
+    ("names", "replies", "expected"),
+    [
+        ((), (), b"%(user)s"),
+        (("var-subst",), (), b"alice"),
+        (("http-check",), ((200, (), b"new"),), b"%(user)s"),
+        (("http-check",), ((200, ((b"Action", b"drop"),), b""),), None),
+        (("http-modify",), ((200, (), b"new"),), b"new"),
+        (("http-modify",), ((204, (), b""),), b"%(user)s"),
+        (("http-modify", "var-subst"), ((200, (), b"to %(user)s"),), b"to alice"),
+        (("var-subst", "http-modify"), ((200, (), b"to %(user)s"),), b"to %(user)s"),
+        (("http-check", "http-modify"), ((204, (), b""), (200, (), b"new")), b"new"),
+        (("http-check", "http-modify"), ((200, ((b"Action", b"drop"),), b""),), None),
+        (("unknown", "http-check"), ((204, (), b""),), b"%(user)s"),
+    ],
+)
+def test_filters_act_one_after_the_other(
+    names: tuple[str, ...], replies: tuple[tuple[int, Fields, bytes], ...], expected: bytes | None
+) -> None:
+    assert expected == talk(names, b"%(user)s", *replies)
+
+
+def test_what_is_dropped_before_asks_nobody() -> None:
+    assert talk(("skip-self", "http-check"), b"", sender="alice") is None
+
+
+def test_what_is_asked_is_what_the_filters_before_have_made() -> None:
+    filters = compile_filters(("var-subst", "http-modify"))
+    conversation = filters.conversation(b"%(user)s", item(), scope({"url": "/x", "user": "alice"}))
+    assert b"alice" == next(conversation)[2]
+
+
+def test_a_reply_that_says_nothing_is_an_error() -> None:
+    with pytest.raises(FilterError, match="code=500"):
+        talk(("http-check",), b"", (500, (), b""))

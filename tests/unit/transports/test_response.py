@@ -143,6 +143,29 @@ def test_templates_are_for_those_with_the_filters(world: World) -> None:
     assert [] == world.outcomes
 
 
+def test_a_filter_may_ask(world: World) -> None:
+    """The first item that passes it answers; what comes meanwhile waits."""
+    transport = world.transport()
+    channel = Channel("c", filters=("http-modify",))
+    world.poll(waiting(channel, "d", meta={"url": "http://check.test/"}), transport=transport)
+    world.publish(item(content="1"), item(content="2"), item(content="3", channel="d"))
+    assert b"" == transport.take()
+    assert ("http://check.test/", b"1") == world.reply((200, ((b"Action", b"drop"),), b""))[::2]
+    assert b"2" == world.reply((200, (), b"two"))[2]
+    assert (b"two", Done("published")) == (answer(transport)[2], world.take_outcome())
+    assert [] == world.questions
+
+
+def test_the_timeout_does_not_wait_for_a_filter(world: World) -> None:
+    transport = world.transport()
+    world.poll(waiting(Channel("c", filters=("http-check",)), meta={"url": "/"}), transport=transport)
+    world.publish(item(content="1"))
+    world.advance(60)
+    assert (b"held", Done("timeout")) == (answer(transport)[2], world.take_outcome())
+    world.reply((204, (), b""))
+    assert b"" == transport.take()
+
+
 # --- asking again
 
 

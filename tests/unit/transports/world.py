@@ -12,7 +12,9 @@ from gripproxy.backend import Request
 from gripproxy.config import Config, Limits
 from gripproxy.config import Route as RouteConfig
 from gripproxy.delivery import Delivery
+from gripproxy.errors import FilterError
 from gripproxy.grip.fields import Fields
+from gripproxy.grip.filters import Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Channel, Instruct, KeepAlive, Link
 from gripproxy.grip.item import HttpResponse, HttpStream, Item
@@ -193,6 +195,8 @@ class World:
         self.hub.on_channel = self._note_channel
         self.server = Server()
         self.outcomes: list[tuple[Hold, Outcome]] = []
+        # Questions of filters, and who is told the replies.
+        self.questions: list[tuple[Question, Callable[[Reply | FilterError], None]]] = []
         self.holds = Holds(
             self.hub,
             self.wheel,
@@ -202,6 +206,7 @@ class World:
             METRICS,
             75.0,
             on_end=lambda hold, outcome: self.outcomes.append((hold, outcome)),
+            ask=lambda hold, uri, question, then: self.questions.append((question, then)),
         )
         self.route = route(prefix)
 
@@ -228,6 +233,13 @@ class World:
     def moments(self) -> Moments:
         """Return those of a request that is asked and answered right now."""
         return Moments(self.delivery.moment, self.delivery.turn)
+
+    def reply(self, reply: Reply | FilterError, index: int = 0) -> Question:
+        """Answer a question of a filter; return the question."""
+        question, then = self.questions.pop(index)
+        then(reply)
+        self.check()
+        return question
 
     def transport(self) -> Any:
         """Return a client's connection."""
