@@ -109,7 +109,7 @@ class Conversation(RuleBasedStateMachine):
         self.is_repeat_due = False
         self.body = self.last_body = request.body
         batch = parse_events(request.body)
-        assert len(batch) <= 1 or not self.session._limits.one_event
+        assert len(batch) <= 1 or not self.session.limits.one_event
         contents = [event.content for event in batch]
         assert sum(map(len, contents)) <= LIMITS.buffered or len(contents) == 1
         assert [event.type for event in batch[:-1] if event.type in ("OPEN", "CLOSE", "DISCONNECT")] == []
