@@ -8,6 +8,7 @@ is checked here but that it can be read at all; `Instruct.from_response` checks 
     exposed                                                                         a set of lower-case field names
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,10 @@ from gripproxy.grip.members import WrongError, shown
 INSTRUCT_TYPE = "application/grip-instruct"
 
 Plain = dict[str, Any]
+
+# One link, up to the comma that ends it. Possessive, and never looked for again from the start: a hostile value costs
+# one pass.
+_LINK = re.compile(r'<([^>]*+)>((?:[^",]++|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+)[ \t,]*+', re.DOTALL)
 
 
 def read_fields(fields: Fields, given: Plain) -> tuple[Fields, bool]:
@@ -104,20 +109,21 @@ def _read_status(given: Plain, value: bytes) -> None:
 
 def _read_link(given: Plain, value: bytes) -> None:
     """Like a list of parameters, but a URI may have commas and semicolons of its own (RFC 8288 section 3)."""
-    rest = text(value).strip(" \t,")
-    while rest:
-        uri, closed, rest = rest.partition(">")
-        if uri[:1] != "<" or not closed:
-            raise InstructError(f"Grip-Link must be <URI>; rel=..., not {shown(uri + closed + rest)}")
-        first = split_list("-" + rest)[0]
-        rest = rest[len(first) - 1 :].lstrip(" \t,")
-        main, parameters = _parameters("Grip-Link", first)
+    links = text(value).strip(" \t,")
+    position = 0
+    while position < len(links):
+        match = _LINK.match(links, position)
+        if match is None:
+            raise InstructError(f"Grip-Link must be <URI>; rel=..., not {shown(links[position:])}")
+        uri, rest = match.groups()
+        main, parameters = _parameters("Grip-Link", "-" + rest.strip())
         if main != "-":
-            raise InstructError(f"Grip-Link must be <URI>; rel=..., not {shown(uri + '>' + first[1:])}")
+            raise InstructError(f"Grip-Link must be <URI>; rel=..., not {shown(match[0])}")
         plain: Plain = {key.lower(): content for key, content in reversed(parameters)}
         rel = plain.get("rel", "").lower()
         if rel in ("next", "gone"):
-            given[rel] = ("Grip-Link", plain | {"uri": uri[1:]})
+            given[rel] = ("Grip-Link", plain | {"uri": uri})
+        position = match.end()
 
 
 def _read_expose(given: Plain, value: bytes) -> None:

@@ -80,6 +80,13 @@ def test_fields_for_the_client_are_kept_in_order_and_json_is_announced() -> None
     assert (((b"B", b"1"),), False) == read_fields(fields[:1], {})
 
 
+def test_many_links_are_read_in_one_pass() -> None:
+    """As many as a field can have; looking at all of the rest for each would take seconds here."""
+    given: dict[str, Any] = {}
+    read_fields(((b"Grip-Link", b"<a>;r," * 50_000 + b"</n>; rel=next"),), given)
+    assert {"next": ("Grip-Link", {"rel": "next", "uri": "/n"})} == given
+
+
 def test_checked_puts_the_label_before_the_problem() -> None:
     def refuse(value: Any) -> Any:
         raise WrongError("must be better", ".part")
