@@ -10,12 +10,15 @@ from tests.fuzz.targets import TARGETS
 
 MUTATIONS = 300
 
+# The tables of these have keys and masks that are drawn by chance.
+WITHOUT_TABLES = {"frames", "publishers", "tokens"}
+
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_input_is_taken_or_refused_by_name(name: str) -> None:
     target = TARGETS[name]
-    first = corpus(target)
-    assert len(first) > len(target.seeds), "the unit tests' tables have nothing for this target"
+    assert len(corpus(target)) > len(target.seeds), "the unit tests' tables have nothing for this target"
+    first = corpus(target) if name not in WITHOUT_TABLES else list(target.seeds)
     for data in (*first, *islice(mutations(target, first, Random(name)), MUTATIONS)):
         try:
             target.run(data)
