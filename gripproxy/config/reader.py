@@ -162,7 +162,7 @@ class Reader:
         if get_origin(kind) is dict:
             return _matching_name(part, place), inner_struct(kind)
         if get_origin(kind) is tuple:
-            if not (part.isascii() and part.isdecimal()) or int(part) > len(place):
+            if not _is_index(part) or int(part) > len(place):
                 raise self.error(variable, f"{part!r} must be an index up to {len(place)}", _ENVIRONMENT)
             if int(part) == len(place):
                 place.append({})
@@ -176,6 +176,9 @@ class Reader:
     def _from_text(self, kind: Any, text: str, variable: str) -> Any:
         is_table = inner_struct(kind) is not None
         is_list = get_origin(kind) is tuple and not is_table
+        is_bytes = _holds(kind, Secret) or _holds(kind, File)  # keys and paths may be any
+        if not is_bytes and not _is_utf8(text):
+            raise self.error(variable, "is not UTF-8", _ENVIRONMENT)
         value: Any = text
         if is_table or get_origin(kind) is dict or (is_list and text.lstrip().startswith("[")):
             try:
@@ -189,7 +192,7 @@ class Reader:
             return value
         # Converted at once, so that an error names the variable; kept as text where converting means reading a file.
         converted = self._leaf(kind, value, variable, _ENVIRONMENT)
-        return value if _holds(kind, Secret) or _holds(kind, File) else converted
+        return value if is_bytes else converted
 
     def _value(self, kind: Any, value: Any, key: str) -> Any:
         inner = inner_struct(kind)
@@ -240,13 +243,30 @@ class Reader:
 
     def _existing(self, text: str) -> Path:
         path = self._folder / text
-        if not path.is_file():
+        try:
+            is_there = path.is_file()
+        except OSError as error:  # a name that is too long, a folder that is closed
+            raise ValueError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+        if not is_there:
             raise ValueError(f"there is no file {str(path)!r}")
         return path
 
 
+def _is_utf8(text: str) -> bool:
+    """Whether a text was UTF-8 before it was decoded, as the environment is, with surrogates for other bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_index(part: str) -> bool:
+    return part.isascii() and part.isdecimal() and len(part) < 10
+
+
 def _natural(variable: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isascii() and part.isdecimal() else (-1, part) for part in variable.split("__")]
+    return [(int(part), "") if _is_index(part) else (-1, part) for part in variable.split("__")]
 
 
 def _matching_name(part: str, place: Mapping[str, Any]) -> str:

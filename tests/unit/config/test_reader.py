@@ -180,8 +180,8 @@ def test_a_name_is_found_whatever_its_case(part: str, name: str) -> None:
 
 
 def test_keys_in_a_variable_are_one_text_or_json() -> None:
-    """A key may hold commas."""
-    for text, keys in (("a,b", ("a,b",)), ('["a", "b"]', ("a", "b"))):
+    """A key may hold commas, and any bytes."""
+    for text, keys in (("a,b", ("a,b",)), ('["a", "b"]', ("a", "b")), ("a\udcff", ("a\udcff",))):
         environment = {"GRIPPROXY__LISTED__0__NEEDED": "", "GRIPPROXY__LISTED__0__KEYS": text}
         assert keys == read({}, environment).listed[0].keys
 
@@ -206,6 +206,11 @@ def test_keys_in_a_variable_are_one_text_or_json() -> None:
         ("LISTED__1__NEEDED", "x", "'1' must be an index up to 0"),
         ("LISTED__X__NEEDED", "x", "'X' must be an index up to 0"),
         ("LISTED__²__NEEDED", "x", "'²' must be an index up to 0"),
+        (f"LISTED__{'9' * 5000}__NEEDED", "x", f"'{'9' * 5000}' must be an index up to 0"),
+        ("PLAIN__TEXT", "\udcff", "is not UTF-8"),
+        ("PLAIN__NUMBER", "1\udcff", "is not UTF-8"),
+        ("PLAIN__TEXTS", "a,\udcff", "is not UTF-8"),
+        ("PLAIN", "\udcff", "is not UTF-8"),
     ],
 )
 def test_a_wrong_variable_is_named(variable: str, text: str, message: str) -> None:
@@ -293,7 +298,13 @@ def test_a_file_is_found_from_beside_the_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("nowhere", "there is no file"), (".", "there is no file"), ("empty", "is empty"), ("\0", "there is no file")],
+    [
+        ("nowhere", "there is no file"),
+        (".", "there is no file"),
+        ("empty", "is empty"),
+        ("\0", "there is no file"),
+        ("a" * 300, "cannot be read: File name too long"),
+    ],
 )
 def test_a_key_file_that_cannot_be_used_is_named(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "empty").touch()
