@@ -111,7 +111,11 @@ def search_apart(name: str, seconds: float, folder: Path | None) -> bool:
             "--corpus",
             str(kept),
         ]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        # libFuzzer ends the process without cleaning up, so what it leaves behind is to be in the scratch folder.
+        environment = {**os.environ, "TMPDIR": scratch}
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
     # What libFuzzer says of its progress is left out.
     lines = [line for line in done.stdout.splitlines() if not line.startswith(("#", "INFO", "WARNING"))]
     if done.returncode != 0:
