@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,6 +12,7 @@ from tests.conformance import proxies
 from tests.conformance.backend import DEADLINE, Backend
 from tests.conformance.case import Case
 from tests.conformance.differences import difference, gap
+from tests.ports import free_port
 
 HERE = os.path.dirname(__file__)
 NUMBERS = itertools.count(1)
@@ -50,7 +51,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def backend() -> Iterator[Backend]:
-    server = Backend(int(os.environ.get("GRIP_BACKEND_PORT") or proxies.free_port()))
+    server = Backend(int(os.environ.get("GRIP_BACKEND_PORT") or free_port()))
     yield server
     server.stop()
 

@@ -6,10 +6,8 @@ whose WebSockets are passed through; Grip-Sig is signed with `SIG_KEY` for the i
 
 import os
 import pathlib
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from urllib.parse import urlsplit
 
 from tests.conformance.backend import Backend, Reply
 from tests.conformance.client import Connection, fetch
+from tests.ports import free_port
 
 PASSTHROUGH_HOST = "passthrough.test"
 SIG_ISS = "conformance"
@@ -64,18 +63,6 @@ class Proxy:
                 break
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    """A port below the ephemeral range, so that no client's own port is in the way."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def pushpin(backend_port: int) -> Proxy:

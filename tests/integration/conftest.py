@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.door import Case, route, start_door
-from tests.integration.processes import Process, Processes, free_port
+from tests.integration.processes import Process, Processes
 from tests.integration.raw_backend import RawBackend
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MANAGE = str(ROOT / "headline_backend" / "manage.py")

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conformance.client import Connection
-from tests.integration.processes import Process, Processes, free_port
+from tests.integration.processes import Process, Processes
 from tests.integration.raw_backend import DEADLINE, Peer, RawBackend
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 

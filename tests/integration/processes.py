@@ -4,7 +4,6 @@ A process that a test starts never outlives the `Processes` it was started from.
 """
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -17,18 +16,6 @@ from typing import ClassVar
 START_LIMIT = 20.0  # seconds for a process to listen: the machine may be busy
 STOP_LIMIT = 10.0  # seconds from SIGTERM to SIGKILL
 POLL = 0.02
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on, below the ports that clients are given."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class Process:

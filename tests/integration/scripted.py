@@ -12,7 +12,8 @@ from tests.conformance import proxies
 from tests.conformance.backend import Backend, Script
 from tests.conformance.case import Case
 from tests.integration.door import DEADLINE, start_door, toml_value
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
+from tests.ports import free_port
 
 NUMBERS = itertools.count(1)
 

@@ -13,8 +13,9 @@ from tests.conformance.case import Case, held
 from tests.conformance.client import Connection
 from tests.conformance.frames import TEXT, Frame
 from tests.integration.door import DEADLINE, Door, start_door, toml_value
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.scripted import NUMBERS, SETTLING, routes_of
+from tests.ports import free_port
 
 KEY = "what the one in front signs with, long enough"
 INNER_KEY = "what the one behind signs with, long enough"

@@ -10,8 +10,9 @@ from tests.conformance.backend import Backend, Reply, opened
 from tests.conformance.case import held
 from tests.conformance.client import Connection, Response, fetch
 from tests.integration.door import DEADLINE, Door, start_door
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.scripted import routes_of
+from tests.ports import free_port
 
 KINDS = ("idle", "stream", "poll", "websocket")  # one place for each
 HOST = "a.test"

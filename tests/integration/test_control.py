@@ -22,8 +22,9 @@ from gripcontrol import GripPubControl, HttpResponseFormat, HttpStreamFormat, We
 from pubcontrol import Item, PubControlClient
 
 from tests.integration.conftest import ROOT, Proxy
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.streams import LIMIT, Stream, holding_backend
+from tests.ports import free_port
 
 KEY = b"the secret of the realm, 32 bytes"
 OTHER_KEY = b"the secret of the other realm, so"

@@ -16,7 +16,8 @@ import pytest
 
 from tests.conformance.client import Connection, fetch
 from tests.integration.conftest import Proxy, start_proxy
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = "tests.integration.eventstream_app"

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import ROOT, Proxy
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
+from tests.ports import free_port
 
 LOAD = (sys.executable, "-m", "gripproxy", "load", "--quiet", "--json", "-", "--settle", "0.3")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

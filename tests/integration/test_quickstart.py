@@ -12,7 +12,8 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.integration.conftest import ROOT, Proxy, start_proxy
-from tests.integration.processes import Process, Processes, free_port
+from tests.integration.processes import Process, Processes
+from tests.ports import free_port
 
 pytestmark = pytest.mark.requires_program("curl")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import ROOT, Headline
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.test_run import start
+from tests.ports import free_port
 
 pytestmark = pytest.mark.requires_program("curl")
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.door import Client, Door, route, start_door
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.raw_backend import DEADLINE, OK, RawBackend, Request
+from tests.ports import free_port
 
 PLAIN = {b"Host", b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host"}
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import ROOT
-from tests.integration.processes import Process, Processes, free_port
+from tests.integration.processes import Process, Processes
+from tests.ports import free_port
 
 READY = "Ctrl-C stops both"
 

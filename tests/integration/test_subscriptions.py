@@ -15,8 +15,9 @@ from gripcontrol import HttpStreamFormat
 from pubcontrol import Item, PubControl, PubControlClient
 
 from tests.integration.conftest import ROOT, Proxy
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.streams import LIMIT, Stream, holding_backend
+from tests.ports import free_port
 
 # pubcontrol's monitor fails with anything but an opaque token: it looks for an attribute that it did not set.
 KEY = "the key of the realm, as it is sent"

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.sync.client import connect
 
 from tests.integration.conftest import ROOT, Headline
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
+from tests.ports import free_port
 
 LIMIT = 20.0  # seconds
 NGINX = """

@@ -18,8 +18,9 @@ from gripcontrol import GripPubControl, HttpStreamFormat
 from pubcontrol import Item, ZmqPubControlClient
 
 from tests.integration.conftest import ROOT, Proxy
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.streams import LIMIT, Stream, holding_backend
+from tests.ports import free_port
 
 CONFIG = """
 [control]

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.conftest import ROOT, Proxy, start_proxy
-from tests.integration.processes import Process, Processes, free_port
+from tests.integration.processes import Process, Processes
+from tests.ports import free_port
 
 ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
 LOAD = (sys.executable, "-m", "gripproxy", "load")

@@ -9,7 +9,8 @@ import pytest
 
 from tests.integration.browser.chromium import Chromium, Page
 from tests.integration.conftest import Headline, start_headline, start_proxy
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
+from tests.ports import free_port
 
 pytestmark = pytest.mark.requires_program("chromium")
 

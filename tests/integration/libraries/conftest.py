@@ -22,8 +22,9 @@ from tests.conformance import proxies
 from tests.conformance.backend import Backend
 from tests.conformance.case import Case
 from tests.integration.door import DEADLINE, start_door, toml_value
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.scripted import NUMBERS, SETTLING, Ask, routes_of
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 INSTALL_LIMIT = 300.0  # seconds; npm itself needs about ten

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.conformance.client import Connection, fetch
 from tests.integration.door import DEADLINE, Door, start_door
 from tests.integration.libraries.conftest import REALMS, grip_urls
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.scripted import routes_of
+from tests.ports import free_port
 
 APPS = ("flask", "starlette", "express")
 

@@ -17,8 +17,9 @@ from tests.conformance.case import held
 from tests.conformance.client import Connection
 from tests.integration.door import DEADLINE, ROOT
 from tests.integration.libraries.conftest import REALMS, grip_urls
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.scripted import routes_of
+from tests.ports import free_port
 
 RESTARTS = 3
 ITEMS = 40  # to be delivered between two restarts

@@ -16,7 +16,8 @@ import pytest
 from tests.conformance.backend import DEADLINE, Backend, Reply, Request, events, opened
 from tests.conformance.case import Case
 from tests.conformance.proxies import Proxy
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 NUMBERS = itertools.count(1)

@@ -15,8 +15,9 @@ from tests.conformance import frames
 from tests.conformance.backend import RESET, Backend, Reply, Request, Upgrade, control, events, opened
 from tests.conformance.case import Case
 from tests.conformance.client import Connection
-from tests.integration.processes import Process, Processes, free_port
+from tests.integration.processes import Process, Processes
 from tests.integration.websocket.conftest import ROOT, SIG_KEY, accepting, echo, start
+from tests.ports import free_port
 
 PASSTHROUGH = "passthrough.test"
 

@@ -17,8 +17,9 @@ from tests.conformance import frames
 from tests.conformance.backend import Backend, Reply, Upgrade, control, events, opened
 from tests.conformance.case import Case
 from tests.conformance.client import Connection
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.websocket.conftest import BUFFERED_MAX, MESSAGE_MAX, accepting, echo, log_of, start
+from tests.ports import free_port
 
 PASSTHROUGH = "passthrough.test"
 DEFLATE = [("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]

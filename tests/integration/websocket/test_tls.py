@@ -10,8 +10,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.integration.certificates import make_authority
-from tests.integration.processes import Processes, free_port
+from tests.integration.processes import Processes
 from tests.integration.websocket.conftest import MESSAGE_MAX, ROOT
+from tests.ports import free_port
 
 CONFIG = """
 [server]
