@@ -2,8 +2,8 @@
 
 Equal fetches share one request. Their key is everything that can change the answer: the route, the whole URI and every
 Grip-Last (nothing of a client goes into such a request), and the moment: who wants to know what came up to a moment is
-not given what was asked for before it. At most FETCHES_MAX are under way, so that a gap seen by thousands of streams
-does not flatten the backend.
+not given what was asked for before it. At most AT_ONCE of a kind are under way for each route, so that a gap seen by
+thousands of streams does not flatten the backend, and a slow backend does not keep others waiting.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from gripproxy.routes import Route, Routes, Target
 
 log = logging.getLogger("gripproxy.links")
 
-# Requests for links at one time; a Django backend has a few dozen threads.
-FETCHES_MAX = 32
+# Requests of one kind for one route at one time; a Django backend has a few dozen threads.
+AT_ONCE = 32
 
 # Bytes of a link's answer, which is kept whole since several streams may share it.
 BODY_MAX = 1_000_000
@@ -84,12 +84,10 @@ class Links:
     def __init__(self, backend: Backend, routes: Routes) -> None:
         self._backend = backend
         self._routes = routes
-        self._places = asyncio.Semaphore(FETCHES_MAX)
-        self._gone_places = asyncio.Semaphore(FETCHES_MAX)
+        self._places: dict[tuple[str, str], asyncio.Semaphore] = {}
         # Those under way, and those answered a moment ago; the oldest first.
         self._fetches: dict[Key, _Fetch] = {}
         self.shared = 0
-        self._filter_places = asyncio.Semaphore(FETCHES_MAX)
         self._replies: dict[tuple[Route, str, Fields, bytes], asyncio.Task[Reply]] = {}
         # URL of a filter -> when the next request for it may be sent; in the order of their latest ones.
         self._paces: OrderedDict[str, float] = OrderedDict()
@@ -114,6 +112,14 @@ class Links:
         # The task is everybody's: one stream's end must not end it for the others.
         return await asyncio.shield(fetch.task)
 
+    def places(self, kind: str, route: Route) -> asyncio.Semaphore:
+        """Return the places for requests of a kind to the backends of a route."""
+        place = (kind, route.id)
+        places = self._places.get(place)
+        if places is None:
+            places = self._places[place] = asyncio.Semaphore(AT_ONCE)
+        return places
+
     def _settle(self, key: Key, fetch: _Fetch, task: asyncio.Task[Answer]) -> None:
         """Keep a good answer for a moment, and forget the others."""
         if task.cancelled() or task.exception() is not None or len(task.result().body) > KEPT_BODY_MAX:
@@ -134,7 +140,7 @@ class Links:
         self, fetch: _Fetch, arrivals: Arrivals, route: Route, host: str, uri: str, last_ids: Mapping[str, str]
     ) -> Answer:
         last = tuple((b"Grip-Last", f"{channel}; last-id={last}".encode()) for channel, last in last_ids.items())
-        async with self._places:
+        async with self.places("next", route):
             fetch.asked = arrivals.moment
             answer = await self._ask("GET", arrivals, route, host, uri, last)
         if not 200 <= answer.status < 300:
@@ -144,7 +150,7 @@ class Links:
     async def post_gone(self, arrivals: Arrivals, route: Route, host: str, uri: str) -> None:
         """Tell a gone link that its hold is over; what goes wrong is logged."""
         try:
-            async with self._gone_places:  # of its own: that clients leave must not delay those who stay
+            async with self.places("gone", route):  # of its own: that clients leave must not delay those who stay
                 answer = await self._ask("POST", arrivals, route, host, uri, ())
             if not 200 <= answer.status < 300:
                 log.warning("%s: the gone link %s answered %d", route.id, uri, answer.status)
@@ -180,7 +186,7 @@ class Links:
     ) -> Reply:
         await asyncio.sleep(self._pause(url, asyncio.get_running_loop().time()))
         try:
-            async with self._filter_places, asyncio.timeout(HTTP_FILTER_TIMEOUT):
+            async with self.places("filter", route), asyncio.timeout(HTTP_FILTER_TIMEOUT):
                 answer = await self._ask("POST", arrivals, route, host, url, fields, body)
         except TimeoutError:
             raise BackendError(f"{url} did not answer within {HTTP_FILTER_TIMEOUT:g} s", 504) from None

@@ -53,9 +53,6 @@ access = logging.getLogger("gripproxy.access")
 REFRESHED_AT_ONCE = 20
 REFRESH_PAUSE = 0.1
 
-# Requests of long-polls that are asked again at one time: a hint, or a gap, may concern thousands.
-REPLAYS_AT_ONCE = 32
-
 AnyHold = StreamHold | ResponseHold | WebSocketHold
 
 # By hundreds of the status; 0 is a long-poll that is held, or a client that left.
@@ -74,7 +71,6 @@ class Proxy:
         self._backend = backend
         self._metrics = metrics
         self._links = Links(backend, routes)
-        self._replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
         self._limits = config.limits
         self._keepalive_timeout = config.server.keepalive_timeout
         self.opening = Opening(backend, config.limits, self._refuse, self._fail)
@@ -168,7 +164,7 @@ class Proxy:
     ) -> None:
         """Ask the backend, and do with its response what it says; ``uri`` is what the client asked for.
 
-        ``places`` limits how many ask at one time.
+        ``places`` limits how many ask at one time: a hint, or a gap, may concern thousands.
         """
         history = self.holds.history
         try:
@@ -288,7 +284,8 @@ class Proxy:
         before = tuple(field for field in request.fields if field[0] != b"Grip-Last")  # of the time before this one
         asked = replace(request, fields=before + last)
         try:
-            await self._exchange(client, hold.route, asked, hold.origin, places=self._replays)
+            places = self._links.places("replay", hold.route)
+            await self._exchange(client, hold.route, asked, hold.origin, places=places)
             self._finish(client)
         except ConnectionResetError:
             pass

@@ -12,7 +12,7 @@ from gripproxy.config import Config, Realm
 from gripproxy.config import Route as RouteConfig
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields
-from gripproxy.links import BODY_MAX, FETCHES_MAX, KEPT_BODY_MAX, PACES_MAX, Answer, Links, resolve
+from gripproxy.links import AT_ONCE, BODY_MAX, KEPT_BODY_MAX, PACES_MAX, Answer, Links, resolve
 from gripproxy.routes import Route, Routes
 
 HOST = "client.test"
@@ -294,8 +294,23 @@ def test_a_stream_that_leaves_does_not_end_the_request_of_others() -> None:
 
 def test_only_so_many_are_under_way() -> None:
     async def test(world: World) -> None:
-        await together(world, *(world.fetch(f"{NEXT}{number}") for number in range(3 * FETCHES_MAX)))
-        assert FETCHES_MAX == world.backend.at_most
+        await together(world, *(world.fetch(f"{NEXT}{number}") for number in range(3 * AT_ONCE)))
+        assert AT_ONCE == world.backend.at_most
+
+    run(test)
+
+
+def test_a_slow_backend_does_not_keep_others_waiting() -> None:
+    async def test(world: World) -> None:
+        world.backend.gate.clear()
+        slow = [asyncio.create_task(world.fetch(f"{NEXT}{number}")) for number in range(2 * AT_ONCE)]
+        await asyncio.sleep(0.01)
+        world.route = replace(world.route, id="another")
+        other = asyncio.create_task(world.fetch())
+        await asyncio.sleep(0.01)
+        assert AT_ONCE + 1 == world.backend.at_most
+        world.backend.gate.set()
+        await asyncio.gather(other, *slow)
 
     run(test)
 
@@ -334,12 +349,12 @@ def test_many_gone_links_do_not_delay_next_links() -> None:
             asyncio.create_task(
                 world.links.post_gone(world.arrivals, world.route, HOST, f"http://client.test/{number}")
             )
-            for number in range(2 * FETCHES_MAX)
+            for number in range(2 * AT_ONCE)
         ]
         next_link = asyncio.create_task(world.fetch())
         for _ in range(5):
             await asyncio.sleep(0)
-        assert ["POST"] * FETCHES_MAX + ["GET"] == [request.method for _, request in world.backend.requests]
+        assert ["POST"] * AT_ONCE + ["GET"] == [request.method for _, request in world.backend.requests]
         world.backend.gate.set()
         await asyncio.gather(next_link, *gone)
 
