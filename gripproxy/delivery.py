@@ -64,6 +64,10 @@ class Delivery:
         """Return all items that came on a channel after a moment, as far as they are kept."""
         return self._sequencer.arrived((realm, channel), moment)
 
+    def reaches(self, moment: int) -> bool:
+        """Whether all that came after a moment is remembered still, as far as there was room."""
+        return moment >= self._sequencer.expired
+
     def is_behind(self, realm: str, channel: str, prev_id: str) -> bool:
         """Whether a hold whose client is at ``prev_id`` may lack something that only the backend can tell."""
         last_id = self._sequencer.last_id((realm, channel))

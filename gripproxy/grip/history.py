@@ -52,10 +52,22 @@ class _Channel:
 class History:
     """The items of all channels that went out lately.
 
-    ``serial`` is that of the newest item. ``forgotten`` counts those that the total bound pushed out before their time.
+    ``serial`` is that of the newest item, ``expired`` that of the newest whose time is over. ``forgotten`` counts those
+    that the total bound pushed out before their time.
     """
 
-    __slots__ = ("_bytes_max", "_channels", "_entries", "_items_max", "_size", "_total", "_ttl", "forgotten", "serial")
+    __slots__ = (
+        "_bytes_max",
+        "_channels",
+        "_entries",
+        "_items_max",
+        "_size",
+        "_total",
+        "_ttl",
+        "expired",
+        "forgotten",
+        "serial",
+    )
 
     def __init__(
         self, ttl: float = TTL, items_max: int = ITEMS_MAX, bytes_max: int = BYTES_MAX, total: int = TOTAL
@@ -69,6 +81,7 @@ class History:
         self._entries: OrderedDict[int, tuple[float, Hashable, Item, int]] = OrderedDict()
         self._channels: dict[Hashable, _Channel] = {}
         self.serial = 0
+        self.expired = 0
         self.forgotten = 0
 
     def add(self, key: Hashable, item: Item, now: float) -> None:
@@ -144,7 +157,7 @@ class History:
             expiry, key, _, _ = next(iter(self._entries.values()))
             if expiry > now:
                 break
-            self._drop_oldest(key)
+            self.expired = self._drop_oldest(key)
 
     def break_chains(self) -> None:
         """Forget what follows what, on all channels; this is a moment of its own."""
@@ -153,7 +166,7 @@ class History:
             channel.chain.clear()
             channel.front = None
 
-    def _drop_oldest(self, key: Hashable) -> None:
+    def _drop_oldest(self, key: Hashable) -> int:
         channel = self._channels[key]
         serial = channel.serials.popleft()
         if channel.chain and channel.chain[0] == serial:
@@ -163,6 +176,7 @@ class History:
         channel.size -= size
         if not channel.serials:
             del self._channels[key]
+        return serial
 
 
 def has_no_place(item: Item) -> bool:

@@ -83,6 +83,11 @@ class Sequencer:
         """The number of the newest item that went out, of whatever channel."""
         return self._history.serial
 
+    @property
+    def expired(self) -> int:
+        """The number of the newest item that is not remembered any more, because its time is over."""
+        return self._history.expired
+
     def push(self, key: Hashable, item: Item, now: float, has_subscribers: bool) -> list[Item]:
         """Take an item; return those of its channel that are due now, in order."""
         self._history.expire(now)

@@ -47,6 +47,9 @@ class History(Protocol):
     def arrived(self, realm: str, channel: str, moment: int) -> list[Item]:
         """Return all items that came after a moment."""
 
+    def reaches(self, moment: int) -> bool:
+        """Whether all that came after a moment is remembered still."""
+
     def is_behind(self, realm: str, channel: str, prev_id: str) -> bool:
         """Whether a client that is at ``prev_id`` may lack something."""
 

@@ -13,8 +13,7 @@ from a replica).
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gripproxy.errors import FilterError
 from gripproxy.grip.history import Moments, has_no_place
@@ -43,6 +42,11 @@ GAP_SPREAD = 0.2
 GAP_REPEAT = 1.0
 
 
+# Shared by all streams while there is nothing to remember: most are quiet, and there may be many.
+_NOWHERE: frozenset[str] = frozenset()
+_NO_IDS: Mapping[str, str] = {}
+
+
 class LinkedStream(StreamHold):
     """A stream with reliable channels, filters or a next link."""
 
@@ -56,6 +60,7 @@ class LinkedStream(StreamHold):
         "_is_exclusive",
         "_is_following",
         "_is_paging",
+        "_is_remembered",
         "_keep_alive_at",
         "_line",
         "_link_at",
@@ -94,18 +99,18 @@ class LinkedStream(StreamHold):
         self.host = host
         self.link: Link | None = instruct.next_link
         self.reception = Reception(instruct.channels, instruct.meta, route.prefix)
-        self._instruct = instruct
+        self._instruct: Instruct | None = instruct
         if instruct.hold is None:
             self.channels = ()
         # Channel, item, and the moment at which it had come.
-        self._queue: deque[tuple[str, Item, int]] = deque()
-        self._gapped: set[str] = set()
+        self._queue: list[tuple[str, Item, int]] = []
+        self._gapped = _NOWHERE
         # Where the client was on a channel when a link had nothing for it.
-        self._told: dict[str, str] = {}
-        self._seen: set[str] = set()
+        self._told = _NO_IDS
+        self._seen = _NOWHERE
         # Of the link that is under way: where the client was, and what has been written since.
-        self._sent: dict[str, str] = {}
-        self._moved: set[str] = set()
+        self._sent = _NO_IDS
+        self._moved = _NOWHERE
         # The moments before which the next link must not have been asked for: for the gaps, and for a hint.
         self._needed = self._hinted = 0
         self._attempts = 0
@@ -114,9 +119,11 @@ class LinkedStream(StreamHold):
         self._is_begun = False
         # Whether everything waits: for the body that the hold begins with, for pages, for a link that is asked again.
         self._is_exclusive = True
+        # Whether all that came since the last answer was asked for was known when it was taken.
+        self._is_remembered = True
         # Whether the last answer was a page: a next link without a hold.
         self._is_paging = False
-        self._page_ids: dict[str, str] = {}
+        self._page_ids = _NO_IDS
         # For items that wait for a filter's answer; most streams have none.
         self._line: Line | None = None
         self._keep_alive_at = self._gap_at = self._link_at = self._poll_at = 0.0
@@ -124,6 +131,7 @@ class LinkedStream(StreamHold):
     def begin(self, moments: Moments) -> list[tuple[str, Item]]:
         """Subscribe. What comes waits until `proceed`, behind the body, and so does what came since the request."""
         missed = super().begin(moments)
+        self._is_remembered = self.holds.history.reaches(moments.asked)
         self._queue.extend((channel, item, moments.asked + 1) for channel, item in missed)
         self._arm()
         return []
@@ -141,7 +149,8 @@ class LinkedStream(StreamHold):
         if self.transport is GONE:
             return
         self._is_begun = True
-        instruct = self._instruct
+        instruct, self._instruct = self._instruct, None
+        assert instruct is not None
         if instruct.hold is None:
             self._turn_page(instruct)
         else:
@@ -178,7 +187,8 @@ class LinkedStream(StreamHold):
             self._note_gap(channel, 0.0 if self.link is not None else GAP_REPEAT)
             self._keep(channel, item, moment)
             return
-        self._seen.add(channel)
+        if channel not in self._seen:
+            self._seen |= {channel}
         self._pass_all(channel, due)
 
     def _pass_all(self, channel: str, items: list[Item], *, is_answered: bool = False) -> None:
@@ -186,13 +196,13 @@ class LinkedStream(StreamHold):
             at = self.reception.ids.get(channel)
             if self._is_hint(item) and at is not None and not (is_answered and self._told.get(channel) == at):
                 # What it announces is in no history; and those behind it wait for that.
-                self._gapped.add(channel)
+                self._gapped |= {channel}
                 if self._told.get(channel) != at:
-                    self._told[channel] = at
+                    self._told = {**self._told, channel: at}
                     self._hint()
                 return
             if self.reception.reach(channel, item) and self._is_following:
-                self._moved.add(channel)
+                self._moved |= {channel}
             self._pass(channel, item)
 
     def _is_hint(self, item: Item) -> bool:
@@ -242,7 +252,7 @@ class LinkedStream(StreamHold):
     def _keep(self, channel: str, item: Item, moment: int | None = None) -> None:
         if len(self._queue) >= QUEUE_MAX:
             self.holds.metrics.gaps["queue"] += 1
-            oldest, _, _ = self._queue.popleft()
+            oldest, _, _ = self._queue.pop(0)
             if oldest not in self.reception.ids:
                 # Nothing would ever show that it is missing.
                 self.break_off("gap")
@@ -253,7 +263,7 @@ class LinkedStream(StreamHold):
 
     def _note_gap(self, channel: str, pause: float) -> None:
         self.holds.metrics.gaps["link" if self.link is not None else "cut"] += 1
-        self._gapped.add(channel)
+        self._gapped |= {channel}
         self._needed = self.holds.history.moment
         at = self._now() + pause + GAP_SPREAD * random.random()  # noqa: S311  # spreads requests
         if not self._gap_at or at < self._gap_at:
@@ -265,15 +275,15 @@ class LinkedStream(StreamHold):
         missed = self.reception.catch_up(channel, self._since)
         if missed is None:
             return False
-        self._gapped.discard(channel)
-        self._seen.add(channel)
+        self._gapped -= {channel}
+        self._seen |= {channel}
         self._pass_all(channel, missed)
         self._let_go()
         return True
 
     def _let_go(self) -> None:
         """Take up what waits, but for channels that still have a gap."""
-        waiting, self._queue = self._queue, deque()
+        waiting, self._queue = self._queue, []
         for channel, item, moment in waiting:
             if channel in self._gapped:
                 self._queue.append((channel, item, moment))
@@ -297,22 +307,24 @@ class LinkedStream(StreamHold):
             if self._told.get(channel) == at:
                 believed.add(channel)
             if channel in believed:
-                is_behind = any(item.id is not None for item in history.arrived(realm, channel, moments.asked))
+                arrived = history.arrived(realm, channel, moments.asked)
+                is_behind = any(item.id is not None for item in arrived)
+                is_behind = is_behind or (self.link is None and not self._is_remembered)
             else:
-                is_behind = history.is_behind(realm, channel, at)
+                is_behind = history.is_behind(realm, channel, at) or not self._is_remembered
             if is_behind:
                 self._note_gap(channel, pause)
-                self._told[channel] = at
+                self._told = {**self._told, channel: at}
             if self.transport is GONE:
                 return
         self._drop_told(moments.asked, believed)
         self._let_go()
-        self._told.update({channel: ids[channel] for channel in self._gapped if channel in ids})
+        self._told = {**self._told, **{channel: ids[channel] for channel in self._gapped if channel in ids}}
         self._set_poll()
 
     def _drop_told(self, asked: int, believed: set[str]) -> None:
         """Drop what had come before an answer was asked for, as far as the answer settles it."""
-        waiting, self._queue = self._queue, deque()
+        waiting, self._queue = self._queue, []
         ids = self.reception.ids
         for channel, item, moment in waiting:
             is_settled = self._is_hint(item)
@@ -338,7 +350,7 @@ class LinkedStream(StreamHold):
         if self._is_following or self.transport is GONE or link is None:
             return
         self._is_following = True
-        self._moved.clear()
+        self._moved = _NOWHERE
         self._sent = dict(self.reception.ids)
         self._gap_at = self._link_at = self._poll_at = 0.0
         self._arm()
@@ -391,9 +403,11 @@ class LinkedStream(StreamHold):
     def _adopt(self, instruct: Instruct, moments: Moments) -> None:
         """Change to the subscriptions, meta, keep-alive and link of an instruct."""
         hub, realm = self.holds.hub, self.route.realm
+        self._is_remembered = self.holds.history.reaches(moments.asked)
         moved = {name: self.reception.ids[name] for name in self._moved if name in self.reception.ids}
         self.reception = Reception(instruct.channels, instruct.meta, self.route.prefix)
         names = tuple(channel.name for channel in instruct.channels)
+        self._told = {name: at for name, at in self._told.items() if name in names} or _NO_IDS
         for name in self.channels:
             if name not in names:
                 hub.unsubscribe(self, realm, name, self.road)
@@ -406,8 +420,8 @@ class LinkedStream(StreamHold):
         for name in moved.keys() & self.reception.ids.keys():
             self.reception.ids[name] = moved[name]  # the answer had nothing of what was written meanwhile
         self.link = instruct.next_link
-        self._gapped.clear()
-        self._moved.clear()
+        self._gapped = _NOWHERE
+        self._moved = _NOWHERE
         self.keep_alive = self.holds.share(instruct.keep_alive)
         self._start_keep_alive()
 
@@ -433,7 +447,7 @@ class LinkedStream(StreamHold):
         if link is None or self.transport is GONE:
             return
         timeout = link.timeout if link.timeout is not None else NEXT_LINK_TIMEOUT
-        self._seen.clear()
+        self._seen = _NOWHERE
         self._poll_at = self._now() + self.holds.spread(timeout)
         self._arm()
 
@@ -480,7 +494,7 @@ class LinkedStream(StreamHold):
         self._arm()
 
     def _ask_for_gaps(self) -> None:
-        for channel in list(self._gapped):
+        for channel in self._gapped:
             if channel in self._gapped:
                 self._close_gap(channel)
         if not self._gapped or self.transport is GONE:

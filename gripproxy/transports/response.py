@@ -173,7 +173,7 @@ class ResponseHold(Hold):
             if missed is not None:
                 self._take_all(channel, missed, reception)
             elif (channel, at) not in self._asked:
-                if history.is_behind(realm, channel, at):
+                if history.is_behind(realm, channel, at) or not history.reaches(moment):
                     self._note_gap(channel)
             elif any(not has_no_place(item) for item in history.arrived(realm, channel, moment)):
                 self._note_gap(channel)

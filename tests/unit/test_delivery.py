@@ -158,6 +158,15 @@ def test_moments_tell_what_came_between(delivery: Delivery) -> None:
     assert [] == delivery.arrived("r", "c", delivery.moment)
 
 
+def test_what_is_not_remembered_any_more_is_known(delivery: Delivery, loop: Loop) -> None:
+    moment = delivery.moment
+    delivery.receive("r", (item("1"),))
+    assert delivery.reaches(moment)
+    loop.advance(61)
+    delivery.receive("r", (item("2", "1"),))
+    assert [False, True] == [delivery.reaches(moment), delivery.reaches(moment + 1)]
+
+
 def test_what_came_in_this_turn_of_the_loop_is_after_its_beginning(delivery: Delivery, loop: Loop) -> None:
     delivery.receive("r", (item("1"),))
     loop.turn()

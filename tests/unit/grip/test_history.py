@@ -107,7 +107,7 @@ def test_items_are_kept_for_a_minute() -> None:
     assert history.since("k", "1") is None
     history.expire(90.0)
     assert (None, []) == (history.since("k", "2"), history.arrived("k", 0))
-    assert 0 == history.forgotten
+    assert (0, 3) == (history.forgotten, history.expired)
 
 
 def test_a_channel_is_bounded_in_items_and_bytes() -> None:

@@ -229,6 +229,31 @@ def test_what_came_since_the_answer_is_written_once(world: World, is_watched: bo
     assert b"234xy" == bytes(sorted(written(hold)))
 
 
+@pytest.mark.parametrize("next_link", [None, "/next"])
+def test_an_answer_that_took_longer_than_anything_is_remembered_is_asked_again(
+    world: World, next_link: str | None
+) -> None:
+    """Without a link the stream is cut, so that the client comes again."""
+    moments = world.moments()
+    world.publish(item("2", "1"))
+    world.advance(61)
+    world.publish(item(channel="x"))
+    world.linked(streaming(Channel("c", "1"), next_link=next_link), moments)
+    world.advance(GAP_REPEAT + SOON)
+    assert (Done("gap") if next_link is None else Follow(Link("/next"), {"c": "1"}, 2)) == world.take_outcome()
+
+
+def test_a_body_may_take_longer_than_anything_is_remembered(world: World) -> None:
+    moments = world.moments()
+    hold = world.linked_at_body(streaming(Channel("c", "1"), next_link=None), moments)
+    world.publish(item("2", "1"))
+    world.advance(61)
+    world.publish(item(channel="x"))
+    hold.proceed(moments)
+    world.advance(10)
+    assert (b"2", []) == (written(hold), world.outcomes)
+
+
 def test_keep_alives_wait_for_the_body(world: World) -> None:
     instruct = streaming("c", keep_alive=KeepAlive(b".", 10))
     hold = world.linked_at_body(instruct)

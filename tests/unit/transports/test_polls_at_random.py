@@ -84,7 +84,7 @@ class Polls(RuleBasedStateMachine):
     @rule(channel=st.sampled_from(RELIABLE))
     def publish_for_streams_only(self, channel: str) -> None:
         """The item is in the backend's state; a long-poll passes it over, and is told of it with the next one."""
-        self.send(item(channel=channel, no_seq=True, content="", action="refresh"))
+        self.on_the_way.append((item(channel=channel, no_seq=True, action="refresh"), 0))
 
     @precondition(lambda self: self.on_the_way)
     @rule(data=st.data(), is_repeated=st.booleans())
