@@ -88,7 +88,7 @@ class Links:
         # Those under way, and those answered a moment ago; the oldest first.
         self._fetches: dict[Key, _Fetch] = {}
         self.shared = 0
-        self._replies: dict[tuple[Route, str, Fields, bytes], asyncio.Task[Reply]] = {}
+        self._replies: dict[tuple[Route, str, str, Fields, bytes], asyncio.Task[Reply]] = {}
         # URL of a filter -> when the next request for it may be sent; in the order of their latest ones.
         self._paces: OrderedDict[str, float] = OrderedDict()
 
@@ -172,10 +172,10 @@ class Links:
                 raise ValueError
         except ValueError:
             raise BackendError(f"{reference[:200]!r} is no URL that can be asked") from None
-        key = (route, url, fields, body)
+        host = urlsplit(uri).netloc
+        key = (route, host, url, fields, body)
         task = self._replies.get(key)
         if task is None:
-            host = urlsplit(uri).netloc
             task = asyncio.get_running_loop().create_task(self._ask_filter(arrivals, route, host, url, fields, body))
             self._replies[key] = task
             task.add_done_callback(lambda _: self._replies.pop(key))
@@ -219,11 +219,17 @@ class Links:
         return Answer(response.status, response.reason, response.fields, content, moments)
 
     def _route_to(self, route: Route, host: str, scheme: str, netloc: str, target: str) -> Route:
-        """Return the route of a link: the one that its own host and path have, or one to another server."""
+        """Return the route of a link: the one that its own host and path have, or one to another server.
+
+        Raises: BackendError where that would be a server of the client's choice.
+        """
         if netloc == host:
             found = self._routes.match(netloc, target)
             if found is not None and found.realm == route.realm:
                 return found
+            if route.host == "*":
+                # It is the client who named this host: clients must not choose where the proxy asks.
+                raise BackendError(f"{scheme}://{netloc}{target[:200]} has no route")
         parts = urlsplit(f"//{netloc}")
         there = Target(scheme, parts.hostname or "", parts.port or _PORTS[scheme])
         return replace(route, targets=(there,), host_header="", rewrite=None)

@@ -361,6 +361,22 @@ def test_many_gone_links_do_not_delay_next_links() -> None:
     run(test)
 
 
+# --- what clients may not choose
+
+
+def test_a_host_that_a_client_made_up_is_not_asked_where_no_route_leads() -> None:
+    async def test(world: World) -> None:
+        route = replace(world.route, host="*")
+        for host, path in (("made-up.test", "/next"), ("secret.test", "/next")):
+            with pytest.raises(BackendError, match="has no route"):
+                await world.links.fetch(world.arrivals, route, host, f"http://{host}{path}", {}, 0)
+        await world.links.fetch(world.arrivals, route, "made-up.test", "http://elsewhere.test/next", {}, 0)
+        ((asked, _),) = world.backend.requests
+        assert "http://elsewhere.test" == str(asked.targets[0])
+
+    run(test)
+
+
 # --- filters
 
 URI = "http://client.test/path/stream?x=1"
@@ -433,6 +449,18 @@ def test_subscribers_that_ask_the_same_share_a_request() -> None:
         assert [b"a", b"b"] == [request.body for _, request in world.backend.requests]
         await world.links.ask_filter(world.arrivals, world.route, URI, ("/", (), b"a"))
         assert 3 == len(world.backend.requests), "what is over is not shared"
+
+    run(test)
+
+
+def test_clients_of_other_hosts_do_not_share_a_request() -> None:
+    """Whose host it is decides where an absolute URL leads."""
+
+    async def test(world: World) -> None:
+        question = ("http://client.test/check", (), b"")
+        both = [world.links.ask_filter(world.arrivals, world.route, uri, question) for uri in (URI, "http://b.test/")]
+        await asyncio.gather(*both)
+        assert {"http://one.test:81", "http://client.test"} == {str(r.targets[0]) for r, _ in world.backend.requests}
 
     run(test)
 
