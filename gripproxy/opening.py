@@ -50,8 +50,8 @@ class Opening:
         # Set by the server, as the proxy's.
         self.holds: Holds
 
-    async def open(self, request: web.BaseRequest, client: Client, route: Route, asked: Request) -> None:
-        """Ask the backend whether it accepts a WebSocket, and hold it if so."""
+    async def open(self, request: web.BaseRequest, client: Client, route: Route, asked: Request, uri: str) -> None:
+        """Ask the backend whether it accepts a WebSocket, and hold it if so; ``uri`` is what the client asked for."""
         refused = refusal(request.method, request.version, request.raw_headers, has_body=request.body_exists)
         if refused is not None:
             log.info("%s: refused a WebSocket: %s", client.peer, refused.body.decode().strip())
@@ -60,7 +60,7 @@ class Opening:
             return
         is_deflated = offers_deflate(request.raw_headers)
         if route.websocket == "passthrough":
-            await self._pass_through(request, client, route, asked, is_deflated=is_deflated)
+            await self._pass_through(request, client, route, asked, uri, is_deflated=is_deflated)
             return
         asks_grip = route.grip or (route.is_trusted and message_prefix(request.raw_headers) is not None)
         fields = tuple(field for field in asked.fields if _is_forwarded_with_events(field[0].lower()))
@@ -72,7 +72,7 @@ class Opening:
             random.random(),  # noqa: S311  # spreads retries
             is_grip=route.grip,
         )
-        leg = OverHttp(self._backend, route, asked.target, fields, session)
+        leg = OverHttp(self._backend, route, asked.target, fields, session, uri if route.rewrite is not None else "")
         try:
             async with asyncio.timeout(self._limits.websocket_handshake_timeout):
                 answer = await leg.open()
@@ -100,7 +100,7 @@ class Opening:
         leg.begin()
 
     async def _pass_through(
-        self, request: web.BaseRequest, client: Client, route: Route, asked: Request, *, is_deflated: bool
+        self, request: web.BaseRequest, client: Client, route: Route, asked: Request, uri: str, *, is_deflated: bool
     ) -> None:
         """Ask the backend for a WebSocket of its own, and relay between the two."""
         fields = tuple(field for field in asked.fields if field[0].lower() not in _OF_THE_HANDSHAKE)
@@ -124,7 +124,7 @@ class Opening:
             finally:
                 upgraded.close()
             return
-        leg = Passthrough(upgraded, self._limits.websocket_message, is_grip=route.grip)
+        leg = Passthrough(upgraded, self._limits.websocket_message, uri, is_grip=route.grip)
         try:
             transport, received = client.take()
         except ConnectionResetError:

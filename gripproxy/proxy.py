@@ -127,8 +127,9 @@ class Proxy:
         if route.is_trusted:
             fields += _grip_fields(request.raw_headers)
         asked = Request(request.method, route.rewritten(target).encode("utf-8", "surrogateescape"), fields)
+        uri = f"{self._forwarding.scheme}://{host}{target}"
         if self._forwarding.is_websocket(request):
-            await self.opening.open(request, client, route, asked)
+            await self.opening.open(request, client, route, asked, uri)
             return self._finish(client)
         if _has_events(request) and route.websocket == "over-http" and not route.is_trusted:
             client.is_kept = client.is_kept and request.content.is_eof()
@@ -149,7 +150,6 @@ class Proxy:
             asked = replace(asked, body=body, length=length)
             if expects and length is not None and not isinstance(body, bytes):
                 before_body = client.write_continue
-        uri = f"{self._forwarding.scheme}://{host}{target}"
         await self._exchange(client, route, asked, uri, before_body)
         return self._finish(client)
 

@@ -32,11 +32,17 @@ _DISCONNECT = Event("DISCONNECT")
 class OverHttp:
     """The requests of one client's WebSocket."""
 
-    __slots__ = ("_backend", "_fields", "_route", "_target", "_task", "hold", "session")
+    __slots__ = ("_backend", "_fields", "_origin", "_route", "_target", "_task", "hold", "session")
 
-    def __init__(self, backend: Backend, route: Route, target: bytes, fields: Fields, session: Session) -> None:
-        """``fields`` are those of the client's handshake, which are sent with every request."""
+    def __init__(
+        self, backend: Backend, route: Route, target: bytes, fields: Fields, session: Session, origin: str = ""
+    ) -> None:
+        """``fields`` are those of the client's handshake, which are sent with every request.
+
+        ``origin`` is the absolute URI that the client asked for, where ``target`` is not its path.
+        """
         self._backend = backend
+        self._origin = origin
         self._route = route
         self._target = target
         self._fields = pack_fields(fields)
@@ -46,7 +52,9 @@ class OverHttp:
 
     @property
     def uri(self) -> str:
-        """What the backend is asked for."""
+        """What the client asked for."""
+        if self._origin:
+            return self._origin
         host = field(unpack_fields(self._fields), b"host") or b""
         return f"http://{text(host)}{self._target.decode('latin-1')}"
 

@@ -36,9 +36,11 @@ _KINDS = {"TEXT": "text", "BINARY": "binary"}
 class Passthrough:
     """A backend's WebSocket: the protocol of its connection, and the leg of a client's hold."""
 
-    __slots__ = ("_frames", "_is_paused", "_pings", "_prefix", "_transport", "_writer", "fields", "hold")
+    __slots__ = ("_frames", "_is_paused", "_pings", "_prefix", "_transport", "_writer", "fields", "hold", "uri")
 
-    def __init__(self, upgraded: Upgraded, message_size: int, *, is_grip: bool) -> None:
+    def __init__(self, upgraded: Upgraded, message_size: int, uri: str, *, is_grip: bool) -> None:
+        """``uri`` is the absolute one that the client asked for."""
+        self.uri = uri
         self._transport: asyncio.Transport | None = upgraded.transport
         self._frames = Frames(message_size, is_backend=True)
         self._writer = Connection(ConnectionType.CLIENT)
@@ -50,11 +52,6 @@ class Passthrough:
         upgraded.transport.set_write_buffer_limits(high=UNSENT_MAX)
         upgraded.transport.set_protocol(self)  # type: ignore[arg-type]  # a protocol by its methods
         upgraded.transport.pause_reading()
-
-    @property
-    def uri(self) -> str:
-        """Nothing: a backend that is not asked by requests has no base for URLs."""
-        return ""
 
     def begin(self, hold: WebSocketHold, received: bytes) -> None:
         """Start relaying, beginning with what the backend has sent already."""

@@ -58,7 +58,7 @@ class Leg(Protocol):
 
     @property
     def uri(self) -> str:
-        """What URLs of filters are relative to; "" where they have to be absolute."""
+        """What the client asked for, absolute: URLs of filters are relative to it."""
 
     def on_due(self) -> None:
         """Do what is due, and say by `WebSocketHold.wake_at` when to be called again."""

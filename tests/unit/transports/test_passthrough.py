@@ -26,7 +26,7 @@ class Relay(Stage):
         self.peer = FakeTransport()
         self._reader = Connection(ConnectionType.SERVER)
         upgraded = Upgraded(self.peer, fields, received, Target("http", "127.0.0.1", 1))  # type: ignore[arg-type]
-        self.passthrough = Passthrough(upgraded, 1000, is_grip=True)
+        self.passthrough = Passthrough(upgraded, 1000, "http://example.com/x", is_grip=True)
         self.holds.open.clear()
         self.hold = self.hold_with(self.passthrough)
         assert not self.peer.is_reading()
