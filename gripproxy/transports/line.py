@@ -33,11 +33,16 @@ class Line:
         self._entries: deque[tuple[Conversation | None, Then]] = deque()
         self._is_asking = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._entries
+
     def put(self, conversation: Conversation | None, then: Then) -> None:
         """Add an item's way through its filters, or (None) something that only has to wait for its turn."""
         if len(self._entries) >= WAITING_MAX:
-            self.clear()
             self._on_overflow()
+            self.clear()
             return
         self._entries.append((conversation, then))
         self._go_on()

@@ -50,6 +50,7 @@ class ResponseHold(Hold):
         "_request",
         "_status",
         "_timeout_at",
+        "_unanswered",
         "cors",
         "gone_link",
         "holds",
@@ -96,6 +97,8 @@ class ResponseHold(Hold):
         self._timeout_at = self._replay_at = 0.0
         # For items that wait for a filter's answer; most long-polls have none.
         self._line: Line | None = None
+        # Where the client was before the first of them.
+        self._unanswered: dict[str, str] | None = None
         self.origin = uri
         # Absolute, to be posted to when the hold is over; None for most.
         self.gone_link: str | None = None
@@ -225,6 +228,13 @@ class ResponseHold(Hold):
         """End the hold by asking the backend the client's request again."""
         self.holds.metrics.recoveries[reason] += 1
         reception = self._reception
+        if (
+            reception is not None
+            and self._unanswered is not None
+            and self._line is not None
+            and not self._line.is_empty
+        ):
+            reception.ids = self._unanswered  # what a filter is still asked about the client does not have
         self.leave()
         if reception is None:
             self._tell(Replay({}, {}))
@@ -287,6 +297,10 @@ class ResponseHold(Hold):
         if conversation is not None:
             if self._line is None:
                 self._line = self.holds.line(self, self.origin, lambda: self.replay("filter"))
+            if self._line.is_empty:
+                self._unanswered = dict(reception.ids)
+                if item.prev_id is not None and reception.ids.get(channel) == item.id:
+                    self._unanswered[channel] = item.prev_id
             self._line.put(conversation, lambda content: self._publish(response, content))
             return
         try:

@@ -166,6 +166,23 @@ def test_the_timeout_does_not_wait_for_a_filter(world: World) -> None:
     assert b"" == transport.take()
 
 
+@pytest.mark.parametrize(("replies", "last_id"), [(0, "4"), (1, "4"), (2, "6")])
+def test_what_a_filter_is_still_asked_about_the_client_does_not_have(world: World, replies: int, last_id: str) -> None:
+    """A request that is asked again meanwhile says from where on the client may lack something."""
+    world.poll(waiting(Channel("c", "4", filters=("http-check",)), meta={"url": "/check"}))
+    world.publish(item("5", "4"), item("6", "5"))
+    for _ in range(replies):
+        world.reply((200, ((b"Action", b"drop"),), b""))
+    world.publish(item(action="hint"))
+    assert Replay({"c": last_id}, {("c", last_id): 1}) == world.take_outcome()
+
+
+def test_too_much_that_waits_for_a_filter_asks_the_backend_again(world: World) -> None:
+    world.poll(waiting(Channel("c", "0", filters=("http-check",)), meta={"url": "/check"}))
+    world.publish(*(item(str(at), str(at - 1)) for at in range(1, 102)))
+    assert Replay({"c": "0"}, {("c", "0"): 1}) == world.take_outcome()
+
+
 # --- asking again
 
 
