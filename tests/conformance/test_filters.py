@@ -1,5 +1,7 @@
 """Filters: what a subscription keeps from its client, and what it rewrites."""
 
+import json
+
 import pytest
 
 from tests.conformance.backend import Reply
@@ -123,6 +125,34 @@ def test_var_subst_that_fails(case: Case, content: str) -> None:
     case.say(content)
     case.say("next")
     assert b"next" == connection.read_data(4)
+
+
+@pytest.mark.grip("filters: http-check")
+def test_http_check(case: Case) -> None:
+    """http-check asks the backend whether an item is for a subscriber, and names both sides' meta."""
+    case.answer(Reply(fields=[("Action", "drop")]), Reply(status=204, framing="none"), at="/check")
+    case.answer(filtered(case, "http-check", f'url="{case.path}/check"'))
+    connection = case.stream()
+    case.say("dropped")
+    case.say("kept", meta={"kind": "x"})
+    assert b"kept" == connection.read_data(4)
+    asked = [case.taken("/check") for _ in range(2)]
+    assert [("POST", b"", "{}"), ("POST", b"", '{"kind":"x"}')] == [
+        (one.method, one.body, one.value("Pub-Meta")) for one in asked
+    ]
+    assert {"url": f"{case.path}/check"} == json.loads(asked[0].value("Sub-Meta") or "")
+
+
+@pytest.mark.grip("filters: http-modify")
+def test_http_modify(case: Case) -> None:
+    """http-modify asks the backend what a subscriber gets in place of the content; 204 is the content itself."""
+    case.answer(Reply(b"new "), Reply(status=204, framing="none"), at="/modify")
+    case.answer(filtered(case, "http-modify", f'url="{case.path}/modify"'))
+    connection = case.stream()
+    case.say("old ")
+    case.say("same")
+    assert b"new same" == connection.read_data(8)
+    assert [b"old ", b"same"] == [case.taken("/modify").body for _ in range(2)]
 
 
 @pytest.mark.grip("filters: build-id")

@@ -10,7 +10,7 @@ from tests.conformance.case import Case
 
 FEATURES = (
     "status, session, link:next, link:gone, filter:skip-self, filter:skip-users, filter:require-sub, "
-    "filter:build-id, filter:var-subst"
+    "filter:build-id, filter:var-subst, filter:http-check, filter:http-modify"
 )
 
 
