@@ -1,9 +1,9 @@
 """What a client's request becomes on its way to a backend: the target, and the fields.
 
 Rules (RFC 9110 7.6, RFC 9112 3.2 and 9.6; GRIP): hop-by-hop fields and those that Connection names end here; so do the
-client's own Grip-* fields, which only proxies may set. X-Forwarded-* and Forwarded are believed only from trusted
-proxies: theirs go on, X-Forwarded-For with their own address appended, while those of all others are replaced by what
-the proxy knows itself. All other fields go on, byte for byte and in their order.
+client's own Grip-* fields (and marked ones), which only proxies may set. X-Forwarded-* and Forwarded are believed only
+from trusted proxies: theirs go on, X-Forwarded-For with their own address appended, while those of all others are
+replaced by what the proxy knows itself. All other fields go on, byte for byte and in their order.
 
 "_" counts as "-" in the names of those fields: CGI and WSGI servers can't tell the two apart.
 """
@@ -27,9 +27,12 @@ _ENDING_WITH_GRIP = _ENDING | {b"accept-encoding"}
 # RFC 3986 3.2.2 and 3.2.3; user information is an error (RFC 9110 4.2.4).
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
 
-# The first letters, in lower case and with "-" for "_", of the fields that only proxies may set.
-_SET_BY_PROXIES = (b"grip-", b"x-forwarded-", b"forwarded")
-_SUSPECT = frozenset({b"g", b"x", b"f"})
+# The first letters, in lower case and with "-" for "_", of the fields that only proxies may set. The last is the mark
+# by which a GRIP proxy hands on a client's original fields; backends may look for it.
+_SET_BY_PROXIES = (b"grip-", b"x-forwarded-", b"forwarded", b"eb9bf0f5-")
+_SUSPECT = frozenset({b"g", b"x", b"f", b"e"})
+# Of these, those that are taken from trusted proxies.
+_TRUSTED = frozenset({b"x", b"f"})
 
 
 @lru_cache(maxsize=1024)
@@ -128,7 +131,7 @@ class Forwarding:
             if name[:1] in _SUSPECT:
                 plain = name.replace(b"_", b"-")
                 if plain.startswith(_SET_BY_PROXIES):
-                    if plain == name and name[:1] != b"g":
+                    if plain == name and name[:1] in _TRUSTED:
                         forwarded = forwarded or []
                         forwarded.append(field)
                     continue

@@ -161,7 +161,6 @@ DIFFERENCES: dict[str, Difference] = {
 
 # What gripproxy cannot do yet, and why: the cases that it fails.
 GAPS: dict[str, str] = {
-    "request::test_marked_original_fields_are_dropped": "fields are not marked, so that the mark has no meaning either",
     "request::test_unknown_method_reaches_backend": "aiohttp's parser knows the registered methods only: 501",
 }
 

@@ -80,6 +80,8 @@ def test_ordinary_fields_go_on_as_they_are_and_in_order() -> None:
         b"grip-anything",
         b"Grip_Sig",
         b"gRiP_Hold",
+        b"Eb9bf0f5-X-Own",
+        b"eb9bf0f5_x",
         b"X-Forwarded-For",
         b"x_forwarded_for",
         b"X_Forwarded-Proto",
