@@ -26,7 +26,7 @@ from gripproxy.forwarding import Forwarding, MalformedRequestError
 from gripproxy.grip.answer import EVENTS_TYPE
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import Fields, field_values, media_type
-from gripproxy.grip.filters import Question, Reply
+from gripproxy.grip.filters import RESPONSE_FILTERS, Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Instruct, is_instruct
 from gripproxy.grip.tokens import verify
@@ -218,7 +218,7 @@ class Proxy:
             self._refuse(client, 502, self._explain(route, f"Failed to parse accept instructions: {error}"))
             return
         is_stream = instruct.hold == "stream" or (instruct.hold is None and instruct.next_link is not None)
-        has_filter = any(channel.filters for channel in instruct.channels)
+        has_filter = any(name in RESPONSE_FILTERS for channel in instruct.channels for name in channel.filters)
         if not is_whole and (not is_stream or has_filter or instruct.has_body_instruct):
             raise BackendError(
                 f"{response.target} sent a GRIP response of more than {self._limits.hold_body} bytes (limits.hold_body)"

@@ -218,6 +218,18 @@ def test_large_stream_body(case: Case, framing: str) -> None:
 
 
 @pytest.mark.grip("responses")
+@pytest.mark.parametrize(("name", "status"), [("skip-self", 200), ("build-id", 502)])
+def test_large_stream_body_with_filter(case: Case, name: str, status: int) -> None:
+    """Only a filter that changes the body that a stream begins with limits it, to 100,000 bytes."""
+    fields = [("Grip-Hold", "stream"), ("Grip-Channel", f"{case.channel}; filter={name}")]
+    case.answer(Reply(b"x" * 250_000, [*fields, ("Grip-Set-Meta", "id_format=x")]))
+    connection = case.ask()
+    assert status == connection.read_head().status
+    if status == 200:
+        assert b"x" * 250_000 == connection.read_data(250_000)
+
+
+@pytest.mark.grip("responses")
 def test_large_stream_body_with_status(case: Case) -> None:
     """The fields of a stream with a large body are instructed like any other's."""
     fields = [("Grip-Hold", "stream"), ("Grip-Channel", case.channel), ("Grip-Status", "203 Own"), ("X-Own", "1")]
