@@ -33,7 +33,8 @@ class HttpResponse:
     """What ends a response hold: a whole response, or a JSON Patch (``patch``) of the one that the hold came with.
 
     ``body`` is None if ``patch`` is given and for actions other than ``send``. ``content_filters`` are those that a
-    subscription must have to be sent this; None is any.
+    subscription must have to be sent this; None is any. ``exposed`` are the only fields, by lower-case names, that the
+    client is to get of ``fields`` and those that the hold came with; None is all.
     """
 
     action: str
@@ -43,6 +44,7 @@ class HttpResponse:
     body: bytes | None = None
     patch: list[Any] | None = None
     content_filters: tuple[str, ...] | None = None
+    exposed: frozenset[bytes] | None = None
 
     def __post_init__(self) -> None:
         _require(self.action, ACTIONS, "action")
@@ -217,6 +219,7 @@ def _response(value: Any) -> HttpResponse:
         body,
         patch,
         member(plain, "content-filters", members.strings),
+        member(plain, "headers", members.exposed_names),
     )
 
 

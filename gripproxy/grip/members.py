@@ -8,7 +8,16 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options, decode_base64, has_control, is_token
+from gripproxy.grip.fields import (
+    HOP_BY_HOP,
+    Fields,
+    connection_options,
+    decode_base64,
+    has_control,
+    is_token,
+    split_list,
+    text,
+)
 
 NAME_MAX = 1024  # bytes of a channel name or an id; libraries make none near it, and tables keep a million of them
 INTEGER_MAX = 2**31 - 1  # Pushpin's integers have 32 bits
@@ -197,6 +206,12 @@ def header_fields(value: Any) -> Fields:
         fields.append((key, data.strip(b" \t")))
     unsent = UNSENT | connection_options(tuple(fields))
     return tuple(pair for pair in fields if pair[0].lower() not in unsent and pair[0][:5].lower() != b"grip-")
+
+
+def exposed_names(value: Any) -> frozenset[bytes] | None:
+    """The names, in lower case, in ``Grip-Expose-Headers`` among given fields; None where there is none."""
+    given = [utf8(content) for _, name, content in _pairs(value) if str(name).lower() == "grip-expose-headers"]
+    return frozenset(name.lower().encode() for one in given for name in split_list(text(one))) or None
 
 
 def _pairs(value: Any) -> list[tuple[str, Any, Any]]:

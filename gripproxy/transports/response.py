@@ -318,7 +318,7 @@ class ResponseHold(Hold):
         if body is None:
             self.holds.metrics.filtered += 1
         elif self.transport is not GONE:
-            fields = _merge(self._fields, response.fields)
+            fields = _merge(self._fields, response.fields, response.exposed)
             self._finish(response.code, response.reason, fields, body, "published")
 
     def _finish(self, status: int, reason: str, fields: bytes, body: bytes, why: str) -> None:
@@ -360,8 +360,11 @@ def _parse(encoded: bytes) -> Fields:
     return tuple((name, value) for name, _, value in parts)
 
 
-def _merge(held: bytes, published: Fields) -> bytes:
-    """Return the held fields, each name that was published replaced by what was published."""
+def _merge(held: bytes, published: Fields, exposed: frozenset[bytes] | None) -> bytes:
+    """Return the held fields, each name that was published replaced by what was published, as far as exposed."""
+    if exposed is not None:
+        published = tuple(field for field in published if field[0].lower() in exposed)
+        held = wire.encode_fields(tuple(field for field in _parse(held) if field[0].lower() in exposed))
     if not published:
         return held
     names = {name.lower() for name, _ in published}

@@ -78,6 +78,18 @@ def test_published_instructions_stay_inside(case: Case) -> None:
     assert (None, "1") == (head.value("Grip-Hold"), head.value("X-Own"))
 
 
+@pytest.mark.grip("response holds")
+def test_published_fields_are_exposed_as_told(case: Case) -> None:
+    """A published Grip-Expose-Headers names the only fields that the client gets, as an instructed one does."""
+    case.answer(waiting(case))
+    connection = case.poll()
+    case.resolve("y", headers={"Grip-Expose-Headers": "X-Own, content-type", "X-Own": "1", "X-Hidden": "1"})
+    head = connection.read_response().head
+    fields = {name.lower(): value for name, value in head.fields}
+    assert ("1", None, None) == (fields.get("x-own"), fields.get("x-hidden"), fields.get("grip-expose-headers"))
+    assert fields.keys() <= {"x-own", "content-type", "content-length", "connection", "transfer-encoding"}
+
+
 @pytest.mark.grip("items")
 def test_binary_body(case: Case) -> None:
     """body-bin is base64, with line breaks or without."""

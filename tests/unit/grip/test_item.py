@@ -251,6 +251,11 @@ def test_content_filters_are_kept_in_order(filters: list[str]) -> None:
         ({"headers": [["A", "b"], ["a", "c"]]}, HttpResponse("send", fields=((b"A", b"b"), (b"a", b"c")), body=b"")),
         ({"headers": {"Grip-X": "1", "Content-Length": "9"}}, HttpResponse("send", body=b"")),
         (
+            {"headers": [["grip-expose-headers", "A, b"], ["Grip-Expose-Headers", "ä"]]},
+            HttpResponse("send", body=b"", exposed=frozenset({b"a", b"b", "ä".encode()})),
+        ),
+        ({"headers": {"Grip-Expose-Headers": " , "}}, HttpResponse("send", body=b"")),
+        (
             {"body-patch": [{"op": "move", "from": "", "path": "/a"}]},
             HttpResponse("send", patch=[{"op": "move", "from": "", "path": "/a"}]),
         ),
