@@ -45,7 +45,7 @@ GRIP_FEATURES = (
     b"filter:build-id, filter:var-subst, filter:http-check, filter:http-modify\r\n"
 )
 
-# Seconds for which a target that could not be connected to is tried last.
+# Seconds for which a target is tried last that could not be connected to, or broke a fresh connection unanswered.
 TARGET_REST = 5.0
 
 # RFC 6455 1.3.
@@ -150,9 +150,14 @@ class Backend:
                 return await self._connect_to(route, target), target
             except BackendError as error:
                 failures.append(str(error))
-                self._resting[target] = self._loop.time() + TARGET_REST
+                self._rest(route, target)
                 last = error
         raise BackendError("; ".join(failures), last.status, is_repeatable=True) from last
+
+    def _rest(self, route: Route, target: Target) -> None:
+        """Try a target last for a while, where there are others."""
+        if len(route.targets) > 1:
+            self._resting[target] = self._loop.time() + TARGET_REST
 
     async def _connect_to(self, route: Route, target: Target) -> aiohttp.connector.Connection:
         try:
@@ -186,7 +191,11 @@ class Backend:
             return await self._answer(route, target, connection, upload, on_informational, may_switch)
         except BaseException as error:
             connection.close()
-            if not may_repeat or not isinstance(error, BackendError) or not error.is_repeatable:
+            if not isinstance(error, BackendError) or not error.is_repeatable:
+                raise
+            if not protocol.was_used:
+                self._rest(route, target)  # nobody but its own end has broken a fresh connection
+            if not may_repeat:
                 raise
             log.debug("%s; asking again", error)
         connection = await self._connect_to(route, target)

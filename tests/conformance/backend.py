@@ -208,6 +208,9 @@ class Backend:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(DEADLINE)
 
     def stop(self) -> None:
+        if self._loop.is_closed():
+            return
+
         async def end() -> None:
             self._server.close()
             for task in self._tasks:
