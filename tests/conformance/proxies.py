@@ -1,7 +1,8 @@
 """The proxies under test: started with files and ports of their own, or given by their addresses.
 
-Both are set up alike: every host goes to the suite's backend with WebSockets over HTTP, except `PASSTHROUGH_HOST`,
-whose WebSockets are passed through; Grip-Sig is signed with `SIG_KEY` for the issuer `SIG_ISS`.
+Both have the same routes, `ROUTES`: Pushpin reads them, and gripproxy what its import-routes makes of them. Every host
+goes to the suite's backend with WebSockets over HTTP, but for those that are there to have something of their own, such
+as `PASSTHROUGH_HOST`. Grip-Sig is signed with `SIG_KEY` for the issuer `SIG_ISS`.
 """
 
 import os
@@ -25,6 +26,25 @@ SIG_ISS = "conformance"
 SIG_KEY = "a key that is long enough for HS256 to be content"
 CHANNELS_MAX = 20  # channels of one connection: Pushpin's default
 START_SECONDS = 20.0
+OTHER_ISS = "other"
+OTHER_KEY = "another key that is long enough for HS256 to be content".replace(" ", "-")
+PAGE = "http://page.test"  # the origin whose pages may read what cors.test answers, where a proxy has a list of them
+ROUTES = f"""\
+* {{target}},over_http
+{PASSTHROUGH_HOST} {{target}}
+prefix.test,prefix=pre- {{target}},over_http
+strip.test,path_beg=/old/,path_rem=4 {{target}}
+replace.test,path_beg=/old,replace_beg=/new {{target}}
+implicit.test {{target}},over_http,sub=implicit
+plain.test,no_grip {{target}}
+header.test,header=X-Set:new,header=X-Gone: {{target}}
+signed.test,sig_iss={OTHER_ISS},sig_key={OTHER_KEY} {{target}}
+host.test {{target}},host=backend.test
+cors.test,aco {{target}}
+debug.test,debug {{target}}
+failover.test {{nobody}},over_http {{target}},over_http
+only.test,path_beg=/only {{target}}
+"""
 Address = tuple[str, int]
 
 
@@ -38,6 +58,8 @@ class Proxy:
     sig_iss: str | None = SIG_ISS
     sig_key: str | None = SIG_KEY
     passthrough_host: str | None = PASSTHROUGH_HOST
+    pull: str | None = None  # ZeroMQ's address to push items to
+    has_routes: bool = False
     folder: pathlib.Path | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -65,17 +87,28 @@ class Proxy:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def made(name: str, folder: pathlib.Path) -> Proxy:
+    """A proxy with ports and a folder of its own, still to be started."""
+    client, control, pull = (("127.0.0.1", free_port()) for _ in range(3))
+    return Proxy(name, client, control, pull=f"tcp://{pull[0]}:{pull[1]}", has_routes=True, folder=folder)
+
+
+def routes_to(port: int) -> str:
+    """`ROUTES`, in Pushpin's words, to the backend on the port."""
+    return ROUTES.format(target=f"127.0.0.1:{port}", nobody=f"127.0.0.1:{free_port()}")
+
+
 def pushpin(backend_port: int) -> Proxy:
     """Debian's Pushpin with zurl, as a private instance."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pushpin-"))
-    proxy = Proxy("pushpin", ("127.0.0.1", free_port()), ("127.0.0.1", free_port()), folder=folder)
+    proxy = made("pushpin", folder)
     shutil.copytree("/etc/pushpin", folder / "etc")
     settings = {
         "rundir": str(folder),
         "logdir": str(folder),
         "http_port": str(proxy.client[1]),
         "push_in_http_port": str(proxy.control[1]),
-        "push_in_spec": f"ipc://{folder}/pull",
+        "push_in_spec": str(proxy.pull),
         "push_in_sub_specs": f"ipc://{folder}/sub",
         "command_spec": f"ipc://{folder}/command",
         "include": str(folder / "internal.conf"),
@@ -86,8 +119,7 @@ def pushpin(backend_port: int) -> Proxy:
     named = [(line.partition("=")[0], line) for line in lines]
     text = "\n".join(f"{name}={settings[name]}" if name in settings else line for name, line in named)
     (folder / "etc/pushpin.conf").write_text(text)
-    target = f"127.0.0.1:{backend_port}"
-    (folder / "etc/routes").write_text(f"* {target},over_http\n{PASSTHROUGH_HOST} {target}\n")
+    (folder / "etc/routes").write_text(routes_to(backend_port))
     for name, source in (("internal.conf", "/usr/lib/pushpin/internal.conf"), ("zurl.conf", "/etc/zurl.conf")):
         (folder / name).write_text(pathlib.Path(source).read_text().replace("/var/run/zurl", str(folder)))
     proxy.spawn("zurl", f"--config={folder}/zurl.conf")
@@ -98,8 +130,12 @@ def pushpin(backend_port: int) -> Proxy:
 def gripproxy(backend_port: int) -> Proxy:
     """gripproxy from this source tree."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gripproxy-"))
-    proxy = Proxy("gripproxy", ("127.0.0.1", free_port()), ("127.0.0.1", free_port()), folder=folder)
-    target = f"http://127.0.0.1:{backend_port}"
+    proxy = made("gripproxy", folder)
+    (folder / "routes").write_text(routes_to(backend_port))
+    command = [sys.executable, "-m", "gripproxy"]
+    imported = subprocess.run([*command, "import-routes", str(folder / "routes")], capture_output=True, check=True)
+    cors = 'host = "cors.test"'
+    routes = imported.stdout.decode().replace(cors, f'{cors}\ncors = ["{PAGE}"]')
     (folder / "config.toml").write_text(f"""
 [limits]
 channels_per_connection = {CHANNELS_MAX}
@@ -108,19 +144,15 @@ channels_per_connection = {CHANNELS_MAX}
 sig_iss = "{SIG_ISS}"
 sig_key = "{SIG_KEY}"
 
-[[routes]]
-realm = "default"
-backends = ["{target}"]
+[zeromq]
+pull = "{proxy.pull}"
 
-[[routes]]
-host = "{PASSTHROUGH_HOST}"
-realm = "default"
-backends = ["{target}"]
-websocket = "passthrough"
+{routes}
 """)
-    command = [sys.executable, "-m", "gripproxy", "run", "--config", str(folder / "config.toml")]
     addresses = [f"{host}:{port}" for host, port in (proxy.client, proxy.control)]
-    proxy.spawn(*command, "--listen", addresses[0], "--control", addresses[1])
+    proxy.spawn(
+        *command, "run", "--config", str(folder / "config.toml"), "--listen", addresses[0], "--control", addresses[1]
+    )
     return proxy
 
 
