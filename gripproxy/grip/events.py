@@ -14,7 +14,7 @@ import msgspec
 
 from gripproxy.errors import EventError
 from gripproxy.grip.fields import decode_base64, is_base64
-from gripproxy.grip.members import WrongError, channel_name
+from gripproxy.grip.members import WrongError, channel_name, shown, strings
 
 TYPES = frozenset(("OPEN", "TEXT", "BINARY", "PING", "PONG", "CLOSE", "DISCONNECT"))
 # The types that carry a size even when it is zero; the others have one only with content (as Pushpin sends them).
@@ -199,7 +199,7 @@ def parse_control(text: bytes) -> Control:
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise EventError(f"control message: not JSON: {error}") from error
     if not isinstance(fields, dict):
-        raise EventError("control message: not an object")
+        raise EventError(f"control message: must be an object, not {shown(fields)}")
     kind = _text(fields, "type")
     if kind not in _CONTROLS:
         raise EventError(f"control message: type: {kind[:64]!r} is unknown")
@@ -208,9 +208,10 @@ def parse_control(text: bytes) -> Control:
 
 def _subscribe(fields: dict[str, Any]) -> Subscribe:
     filters = fields.get("filters", [])
-    if not isinstance(filters, list) or not all(isinstance(name, str) for name in filters):
-        raise EventError("control message: filters: not a list of strings")
-    return Subscribe(_channel(fields), tuple(filters))
+    try:
+        return Subscribe(_channel(fields), strings(filters))
+    except WrongError as wrong:
+        raise EventError(f"control message: {wrong.under('filters')}") from None
 
 
 def _set_keep_alive(fields: dict[str, Any]) -> SetKeepAlive:
@@ -245,7 +246,7 @@ def _optional_text(fields: dict[str, Any], name: str) -> str | None:
         return None
     value = fields[name]
     if not isinstance(value, str):
-        raise EventError(f"control message: {name}: not a string")
+        raise EventError(f"control message: {name}: must be a string, not {shown(value)}")
     return value
 
 
@@ -301,7 +302,7 @@ def check_frame(kind: str, content: bytes) -> None:
 def _timeout(fields: dict[str, Any], default: int) -> int:
     value = fields.get("timeout", 0)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise EventError("control message: timeout: not a number of seconds")
+        raise EventError(f"control message: timeout: must be a number of seconds, not {shown(value)}")
     if not 0 <= value <= TIMEOUT_MAX:
         raise EventError(f"control message: timeout: {value} is not within 0 and {TIMEOUT_MAX}")
     return int(value) or default

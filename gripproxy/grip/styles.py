@@ -59,7 +59,7 @@ def read_fields(fields: Fields, given: Plain) -> tuple[Fields, bool]:
 def _parameters(label: str, part: str) -> tuple[str, list[tuple[str, str]]]:
     parsed = parse_parameters(part)
     if parsed is None:
-        raise InstructError(f"{label} must have closed quotes: {shown(part)}")
+        raise InstructError(f"{label} must have closed quotes: {shown(part.removeprefix(';'))}")
     return parsed
 
 
