@@ -411,8 +411,9 @@ class WebSocketHold(Hold):
         self._reception.add(Channel(name, filters=filters))
         after = self._road(name)
         if before != after and name in self.channels:
-            self.holds.hub.unsubscribe(self, self.route.realm, name, before)
+            # In this order, so that the channel is never without subscribers: what is known of it would be forgotten.
             self.holds.hub.subscribe(self, self.route.realm, name, after)
+            self.holds.hub.unsubscribe(self, self.route.realm, name, before)
 
     def _road(self, name: str) -> str:
         return EACH if self._reception is not None and self._reception.filters(name) else self.framing

@@ -315,6 +315,16 @@ def test_filters_hold_back_change_and_go() -> None:
     assert 0 == stage.hub.subscriptions
 
 
+def test_channel_has_subscribers_while_filters_change() -> None:
+    stage = Stage()
+    stage.hold.obey(ev.Subscribe("a"))
+    told: list[bool] = []
+    stage.hub.on_channel = lambda realm, channel, is_first: told.append(is_first)
+    stage.hold.obey(ev.Subscribe("a", ("skip-self",)))
+    stage.hold.obey(ev.Subscribe("a"))
+    assert [] == told
+
+
 def test_filter_that_fails_costs_the_message_and_not_the_connection() -> None:
     stage = Stage()
     stage.hold.obey(ev.Subscribe("a", ("var-subst",)))
