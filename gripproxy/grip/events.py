@@ -14,7 +14,7 @@ import msgspec
 
 from gripproxy.errors import EventError
 from gripproxy.grip.fields import decode_base64, is_base64
-from gripproxy.grip.members import WrongError, channel_name, shown, strings
+from gripproxy.grip.members import WrongError, channel_name, is_decimal, shown, strings
 
 TYPES = frozenset(("OPEN", "TEXT", "BINARY", "PING", "PONG", "CLOSE", "DISCONNECT"))
 # The types that carry a size even when it is zero; the others have one only with content (as Pushpin sends them).
@@ -301,6 +301,8 @@ def check_frame(kind: str, content: bytes) -> None:
 
 def _timeout(fields: dict[str, Any], default: int) -> int:
     value = fields.get("timeout", 0)
+    if isinstance(value, str) and is_decimal(value):
+        value = int(value)  # libraries that are loose with types send it so; Pushpin takes it
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise EventError(f"control message: timeout: must be a number of seconds, not {shown(value)}")
     if not 0 <= value <= TIMEOUT_MAX:

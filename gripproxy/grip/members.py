@@ -22,7 +22,7 @@ from gripproxy.grip.fields import (
 NAME_MAX = 1024  # bytes of a channel name or an id; libraries make none near it, and tables keep a million of them
 INTEGER_MAX = 2**31 - 1  # Pushpin's integers have 32 bits
 
-_is_decimal = re.compile(r"-?[0-9]{1,10}").fullmatch
+is_decimal = re.compile(r"-?[0-9]{1,10}").fullmatch
 
 # The transport frames the body itself, so its length is not the sender's to say.
 UNSENT: frozenset[bytes] = HOP_BY_HOP | {b"content-length"}
@@ -124,7 +124,7 @@ def integer(low: int, high: int = INTEGER_MAX) -> Callable[[Any], int]:
         if type(value) is int:
             number = value
         elif type(value) is str:
-            if _is_decimal(value):
+            if is_decimal(value):
                 number = int(value)
         elif type(value) is float and value.is_integer():
             number = int(value)

@@ -209,6 +209,7 @@ def test_any_reason_makes_a_legal_payload(reason: str) -> None:
         (b'{"type":"keep-alive","content-bin":"aGk","content":"no"}', SetKeepAlive(b"hi", "text")),
         (b'{"type":"send-delayed","content-bin":"/w==","message-type":"binary"}', SendDelayed("binary", b"\xff", 1)),
         (b'{"type":"send-delayed","content":"x","timeout":2.0}', SendDelayed("text", b"x", 2)),
+        (b'{"type":"send-delayed","content":"x","timeout":"3"}', SendDelayed("text", b"x", 3)),
         (
             b'{"type":"send-delayed","message-type":"pong","content":"' + b"a" * 125 + b'"}',
             SendDelayed("pong", b"a" * 125, 1),
@@ -247,6 +248,8 @@ def test_control_messages_are_read(text: bytes, message: Control) -> None:
         (b'{"type":"keep-alive","content":"a","message-type":"close"}', "message-type: 'close' is unknown"),
         (b'{"type":"keep-alive","content":"a","mode":1}', "mode: must be a string, not 1"),
         (b'{"type":"keep-alive","content":"a","timeout":-1}', "timeout: -1 is not within 0 and 2147483647"),
+        (b'{"type":"keep-alive","content":"a","timeout":"x"}', "timeout: must be a number of seconds, not 'x'"),
+        (b'{"type":"keep-alive","content":"a","timeout":"-1"}', "timeout: -1 is not within 0 and 2147483647"),
         (b'{"type":"keep-alive","content":"a","timeout":true}', "timeout: must be a number of seconds, not true"),
         (b'{"type":"keep-alive","content":"a","timeout":4e9}', "timeout: 4000000000.0 is not within"),
         (b'{"type":"keep-alive","content-bin":"/w=="}', "text content is not UTF-8 at offset 0"),
