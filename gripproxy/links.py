@@ -8,6 +8,7 @@ thousands of streams does not flatten the backend, and a slow backend does not k
 
 import asyncio
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,10 +16,11 @@ from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 from gripproxy.backend import Backend, Request
-from gripproxy.errors import BackendError
+from gripproxy.errors import BackendError, InstructError
 from gripproxy.grip.fields import Fields
 from gripproxy.grip.filters import HTTP_FILTER_RATE, HTTP_FILTER_TIMEOUT, Question, Reply
 from gripproxy.grip.history import Moments
+from gripproxy.grip.instruct import Link
 from gripproxy.routes import Route, Routes, Target
 
 log = logging.getLogger("gripproxy.links")
@@ -43,6 +45,7 @@ _PORTS = {"http": 80, "https": 443}
 
 # A filter's URL is relative to what the client asked for, which may be a WebSocket.
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
+_WEBSOCKET = re.compile("^ws(?=s?:)", re.IGNORECASE)
 
 Key = tuple[Route, str, str, tuple[tuple[str, str], ...]]
 
@@ -166,11 +169,12 @@ class Links:
         """
         reference, fields, body = question
         try:
+            Link(_WEBSOCKET.sub("http", reference))  # the same rules
             parts = urlsplit(resolve(uri, reference))
             url = parts._replace(scheme=_HTTP_SCHEMES.get(parts.scheme, parts.scheme)).geturl()
             if urlsplit(url).scheme not in _PORTS or not parts.hostname or parts.port == 0:
                 raise ValueError
-        except ValueError:
+        except (ValueError, InstructError):
             raise BackendError(f"{reference[:200]!r} is no URL that can be asked") from None
         host = urlsplit(uri).netloc
         key = (route, host, url, fields, body)

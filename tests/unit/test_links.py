@@ -415,6 +415,10 @@ def test_a_filter_asks_at_its_url(uri: str, reference: str, target: str, path: b
         (URI, "http://[::1"),
         (URI, "http://x:0/"),
         (URI, "http://x:99999/"),
+        (URI, "/a b"),
+        (URI, "/a\r\nX-Own: 1"),
+        (URI, "/ä"),
+        (URI, "http://user@client.test/"),
     ],
 )
 def test_what_is_no_url_is_an_error(uri: str, reference: str) -> None:
