@@ -150,11 +150,11 @@ class Backend:
                 return await self._connect_to(route, target), target
             except BackendError as error:
                 failures.append(str(error))
-                self._rest(route, target)
+                self.pass_over(route, target)
                 last = error
         raise BackendError("; ".join(failures), last.status, is_repeatable=True) from last
 
-    def _rest(self, route: Route, target: Target) -> None:
+    def pass_over(self, route: Route, target: Target) -> None:
         """Try a target last for a while, where there are others."""
         if len(route.targets) > 1:
             self._resting[target] = self._loop.time() + TARGET_REST
@@ -194,7 +194,7 @@ class Backend:
             if not isinstance(error, BackendError) or not error.is_repeatable:
                 raise
             if not protocol.was_used:
-                self._rest(route, target)  # nobody but its own end has broken a fresh connection
+                self.pass_over(route, target)  # nobody but its own end has broken a fresh connection
             if not may_repeat:
                 raise
             log.debug("%s; asking again", error)

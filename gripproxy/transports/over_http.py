@@ -14,7 +14,7 @@ from gripproxy.grip.commands import Accept, BadControl, Close, Command, Control,
 from gripproxy.grip.commands import Request as SessionRequest
 from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields, field, pack_fields, text, unpack_fields
-from gripproxy.grip.websocket import Session
+from gripproxy.grip.websocket import RETRIED, Session
 from gripproxy.routes import Route
 from gripproxy.transports.websocket import FRAME_HEAD_MAX, WebSocketHold
 
@@ -109,6 +109,8 @@ class OverHttp:
                 body, is_whole = await response.read(self.session.limits.response_size)
             finally:
                 response.close()
+            if response.status in RETRIED and self.hold is not None:
+                self._backend.pass_over(self._route, response.target)  # the repetition should meet another one
         except BackendError as error:
             log.warning("%s: WebSocket-over-HTTP: %s", self._route.id, error)
             return self.session.receive_failure("backend unavailable", error.is_repeatable, now(), error.status)

@@ -68,10 +68,11 @@ def test_the_end_of_a_client_is_told_to_the_backend_that_is_left(two: Two) -> No
     assert b"DISCONNECT\r\n" == other.take(case.path).body
 
 
-def test_a_backend_that_breaks_every_connection_is_replaced(two: Two) -> None:
-    """It can be reached, but does not answer: what was sent to it goes to the next one."""
+@pytest.mark.parametrize("failure", [CUT, Reply(b"no workers\n", status=503)], ids=["cut", "503"])
+def test_a_backend_that_fails_every_request_is_replaced(two: Two, failure: Reply) -> None:
+    """It can be reached, but does not answer as it should: what was sent to it goes to the next one."""
     case, _, other = two
-    case.answer(opened(("TEXT", "m:ready")), CUT)
+    case.answer(opened(("TEXT", "m:ready")), failure)
     other.on(case.path, echo)
     client = case.connect()
     client.upgrade(case.path)

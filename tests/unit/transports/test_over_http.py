@@ -42,7 +42,11 @@ class FakeBackend:
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
+        self.passed_over = 0
         self._answers: list[asyncio.Future[Answer]] = []
+
+    def pass_over(self, route: Any, target: Any) -> None:
+        self.passed_over += 1
 
     async def fetch(self, route: Any, request: Request) -> FakeResponse:
         self.asked.append(request)
@@ -135,8 +139,13 @@ def test_acceptance_and_what_comes_with_it() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "status"),
-    [((403, (), b"nope"), 403), (BackendError("down"), 502), (BackendError("late", 504), 504)],
-    ids=["403", "down", "late"],
+    [
+        ((403, (), b"nope"), 403),
+        ((503, (), b"nope"), 503),
+        (BackendError("down"), 502),
+        (BackendError("late", 504), 504),
+    ],
+    ids=["403", "503", "down", "late"],
 )
 def test_refusal(answer: Answer, status: int) -> None:
     async def scene() -> None:
@@ -146,7 +155,7 @@ def test_refusal(answer: Answer, status: int) -> None:
         stage.backend._answers.pop(0).set_result(answer)
         refusal = await asking
         assert isinstance(refusal, Reject)
-        assert status == refusal.status
+        assert (status, 0) == (refusal.status, stage.backend.passed_over)
 
     play(scene)
 
@@ -280,6 +289,18 @@ def test_failure_is_repeated_at_its_time() -> None:
         assert 29 < stage.wheel.timers[stage.hold] - asyncio.get_running_loop().time() < 31
         await stage.says(wire.TEXT, b"b")
         assert [] == stage.bodies()
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("status", "passed_over"), [(502, 1), (503, 1), (504, 1), (500, 0)])
+def test_repetition_should_meet_another_backend(status: int, passed_over: int) -> None:
+    async def scene() -> None:
+        stage = Conversation()
+        await stage.open()
+        await stage.says(wire.TEXT, b"a")
+        await stage.backend.answer(b"", status)
+        assert passed_over == stage.backend.passed_over
 
     play(scene)
 
