@@ -34,7 +34,7 @@ WRITES_WHEN_BUSY = 16
 WRITES_WHEN_QUIET = 256
 
 # What handing one item to one subscriber costs on the slow road, in writes of the fast one.
-RECEIVE_COST = 4
+RECEIVE_COST = 2
 
 # Bytes that one pass joins at the most (one item may be larger): a joined write is counted against the subscriber's
 # limit of unsent bytes, so it has to stay well below that.

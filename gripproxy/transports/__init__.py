@@ -9,6 +9,7 @@ A hold never fetches anything. It ends with a value, and the one loop in `proxy.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from gripproxy.grip.instruct import Link
 
@@ -18,6 +19,10 @@ class Done:
     """The hold is over. ``reason`` is one of the words that the metric of ended holds is counted by."""
 
     reason: str
+
+
+# There are only so many reasons, and a publish may end thousands of long-polls.
+done = cache(Done)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from gripproxy.hub import Group, Hub
 from gripproxy.metrics import Metrics
 from gripproxy.routes import Route
 from gripproxy.transports import Outcome
+from gripproxy.transports.answers import Answers
 from gripproxy.transports.line import Line
-from gripproxy.transports.takeover import Connections, Held, Idle
+from gripproxy.transports.takeover import Connections, Held
 from gripproxy.transports.wheel import Wheel
 
 log = logging.getLogger("gripproxy.hold")
@@ -97,6 +98,7 @@ class Holds:
     ask: Callable[[Hold, str, Question, Callable[[Reply | FilterError], None]], None] = field(
         default=lambda hold, uri, question, then: then(FilterError("there is nobody to ask"))
     )
+    answers: Answers = field(default_factory=Answers)
     # Open holds, for the drain at shutdown: a set in the order of their beginning.
     open: dict[Hold, None] = field(default_factory=dict)
     # Conversations with backends that go on without a client waiting: events, gone links
@@ -151,7 +153,7 @@ class Holds:
         if held.has_received:
             held.give_back()
         else:
-            Idle(self.server, connection, self.wheel, self.keepalive_timeout)
+            held.rest(self.wheel, self.keepalive_timeout)
 
     def cut(self, held: Hold, kind: str) -> None:
         """Log that a client is cut because it holds too many unsent bytes; the hold's end is what is counted."""

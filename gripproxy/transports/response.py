@@ -12,17 +12,19 @@ from gripproxy.backend import Request
 from gripproxy.errors import FilterError
 from gripproxy.grip import wire
 from gripproxy.grip.cors import Cors
-from gripproxy.grip.fields import Fields, pack_fields, unpack_fields
+from gripproxy.grip.fields import pack_fields, unpack_fields
 from gripproxy.grip.history import has_no_place
 from gripproxy.grip.instruct import Instruct
 from gripproxy.grip.item import HttpResponse, Item
 from gripproxy.grip.reception import Reception
 from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
-from gripproxy.transports import Done, Outcome, Replay
+from gripproxy.transports import Outcome, Replay, done
+from gripproxy.transports.answers import complete, encode
 from gripproxy.transports.holds import Hold, Holds, log
 from gripproxy.transports.line import Line
 from gripproxy.transports.patch import PatchError, patch_body
+from gripproxy.transports.wheel import Wheel
 
 # Seconds over which the requests of many long-polls with the same gap are spread. Often the gap closes by itself
 # meanwhile: the backend was ahead of what it had published.
@@ -30,6 +32,10 @@ GAP_SPREAD = 0.2
 
 # Requests because of gaps at one id of a channel; a backend that says five times that there is no more is right.
 REPLAYS_MAX = 5
+
+
+# The request of a hold that is over.
+_FORGOTTEN = ("", b"", b"", b"")
 
 
 class ResponseHold(Hold):
@@ -42,6 +48,7 @@ class ResponseHold(Hold):
         "_body",
         "_fields",
         "_gapped",
+        "_is_resting",
         "_is_unsure",
         "_line",
         "_reason",
@@ -94,6 +101,8 @@ class ResponseHold(Hold):
         self._gapped: tuple[str, ...] = ()
         # Whether an item came that does not say what it is or follows, so that only the backend can tell.
         self._is_unsure = False
+        # Whether all is over, and the client's next bytes begin another request.
+        self._is_resting = False
         self._timeout_at = self._replay_at = 0.0
         # For items that wait for a filter's answer; most long-polls have none.
         self._line: Line | None = None
@@ -201,6 +210,10 @@ class ResponseHold(Hold):
 
     def on_due(self) -> None:
         """Ask again because of a gap, or answer with the response that was held."""
+        if self._is_resting:
+            if self.connection is not None:
+                self.connection.close()
+            return
         now = self.holds.wheel.now()
         reception = self._reception
         if self._replay_at and self._replay_at <= now and reception is not None:
@@ -215,7 +228,7 @@ class ResponseHold(Hold):
                 self.replay("gap")
                 return
         if self._timeout_at <= now:
-            self._finish(self._status, self._reason, self._fields, self._body, "timeout")
+            self._finish_held("timeout")
         else:
             self._arm()
 
@@ -257,7 +270,7 @@ class ResponseHold(Hold):
     def end(self, reason: str) -> None:
         """Answer now with the response that was held (at shutdown)."""
         self.is_kept = False
-        self._finish(self._status, self._reason, self._fields, self._body, reason)
+        self._finish_held(reason)
 
     def leave(self) -> None:
         """Unsubscribe and drop the timer."""
@@ -274,7 +287,26 @@ class ResponseHold(Hold):
         """The client left: unsubscribe."""
         if self in self.holds.open:
             self.leave()
-            self._tell(Done("left"))
+            self._tell(done("left"))
+        elif self._is_resting:
+            self.holds.wheel.drop(self)
+
+    def rest(self, wheel: Wheel, seconds: float) -> None:
+        """Wait for the client's next request in place of an `Idle`: making one costs as much as half the answer."""
+        self._is_resting = True
+        self._request = _FORGOTTEN
+        self._fields = self._body = b""
+        self._line = self._reception = None
+        wheel.set(self, seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what the client sends while it is held; give the connection back when that is over."""
+        if self._is_resting:
+            self.holds.wheel.drop(self)
+            self._received = data
+            self.give_back()
+        else:
+            super().data_received(data)
 
     def on_overflow(self) -> None:
         """A hold writes nothing before its answer, and that may be of any size."""
@@ -318,28 +350,22 @@ class ResponseHold(Hold):
         if body is None:
             self.holds.metrics.filtered += 1
         elif self.transport is not GONE:
-            fields = _merge(self._fields, response.fields, response.exposed)
-            self._finish(response.code, response.reason, fields, body, "published")
+            answer = self.holds.answers.published(response, body, self._fields, self.is_head, self.is_kept, self.cors)
+            self._finish(answer, "published")
 
-    def _finish(self, status: int, reason: str, fields: bytes, body: bytes, why: str) -> None:
+    def _finish_held(self, why: str) -> None:
+        """Answer with the response that was held."""
+        fields = complete(self._fields, self.cors)
+        self._finish(encode(self._status, self._reason, fields, self._body, self.is_head, self.is_kept), why)
+
+    def _finish(self, answer: bytes, why: str) -> None:
         connection = self.connection
         self.leave()
         if connection is not None and not connection.is_closing():
-            if self.cors is not None:
-                fields = wire.encode_fields(self.cors.complete(_parse(fields)))
-            parts = [wire.encode_status_line(status, reason), fields]
-            has_body = status >= 200 and status not in (204, 304)
-            if has_body:
-                parts.append(b"Content-Length: %d\r\n" % len(body))
-            if not self.is_kept:
-                parts.append(b"Connection: close\r\n")
-            parts.append(b"\r\n")
-            if has_body and not self.is_head:
-                parts.append(body)
-            connection.write(b"".join(parts))
+            connection.write(answer)
             if not self.is_kept:
                 connection.close()
-        self._tell(Done(why))
+        self._tell(done(why))
 
     def _tell(self, outcome: Outcome) -> None:
         self.holds.on_end(self, outcome)
@@ -352,22 +378,3 @@ def _is_hint(item: Item) -> bool:
 def _is_carried(item: Item) -> bool:
     """Whether the hub hands over this item: any."""
     return True
-
-
-def _parse(encoded: bytes) -> Fields:
-    """Return the fields that `wire.encode_fields` made lines of."""
-    parts = (line.partition(b": ") for line in encoded.split(b"\r\n")[:-1])
-    return tuple((name, value) for name, _, value in parts)
-
-
-def _merge(held: bytes, published: Fields, exposed: frozenset[bytes] | None) -> bytes:
-    """Return the held fields, each name that was published replaced by what was published, as far as exposed."""
-    if exposed is not None:
-        published = tuple(field for field in published if field[0].lower() in exposed)
-        held = wire.encode_fields(tuple(field for field in _parse(held) if field[0].lower() in exposed))
-    if not published:
-        return held
-    names = {name.lower() for name, _ in published}
-    lines = [line + b"\r\n" for line in held.split(b"\r\n") if line and line.partition(b":")[0].lower() not in names]
-    lines.append(wire.encode_fields(published))
-    return b"".join(lines)

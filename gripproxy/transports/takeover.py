@@ -383,6 +383,11 @@ class Held:
         received, self._received = self._received, b""
         return received
 
+    def rest(self, wheel: Any, seconds: float) -> None:
+        """Wait for the client's next request, and close the connection when none comes in time."""
+        if self.connection is not None:
+            Idle(self.server, self.connection, wheel, seconds)
+
     def give_back(self) -> None:
         """Let aiohttp serve the connection's next request."""
         connection, self.connection, self.transport = self.connection, None, GONE

@@ -54,7 +54,8 @@ class Wheel:
             self.tick = max(self.tick + 1, self._now())
             self._on_tick(self.tick)
             self._arm()
-        timed.due = max(self.tick + 1, self._now() + 1 + round(seconds / TICK))
+        # No tick comes early, so the one after the moment.
+        timed.due = max(self.tick, int((self._loop.time() - self._origin + seconds) / TICK)) + 1
         index = timed.due % SLOTS
         slot = self._slots[index]
         if slot is None:

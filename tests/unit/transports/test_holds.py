@@ -9,7 +9,7 @@ from gripproxy.grip.instruct import KeepAlive
 from gripproxy.grip.item import Item
 from gripproxy.hub import EACH
 from gripproxy.transports.holds import KEEP_ALIVES_MAX, SPREAD
-from tests.unit.transports.world import REALM, World, item
+from tests.unit.transports.world import REALM, World, item, waiting
 
 
 @pytest.fixture
@@ -66,22 +66,52 @@ def test_shared_keep_alives_are_bounded(world: World) -> None:
     assert world.holds.share(None) is None
 
 
-def test_a_connection_is_given_back_with_its_next_bytes(world: World) -> None:
-    hold = world.stream("c", is_chunked=True)
+@pytest.fixture(params=["stream", "long-poll"])
+def over(request: pytest.FixtureRequest, world: World) -> Any:
+    """The connection of a hold that has ended well."""
+    hold = world.stream("c", is_chunked=True) if request.param == "stream" else world.poll(waiting("c"))
     transport: Any = hold.connection
-    hold.end("closed")
+    world.publish(item(action="close") if request.param == "stream" else item())
     world.holds.settle(hold)
-    transport.protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
-    assert [(transport, b"GET / HTTP/1.1\r\n\r\n")] == world.server.given
+    return transport
 
 
-def test_a_connection_that_stays_idle_is_closed(world: World) -> None:
-    hold = world.stream("c", is_chunked=True)
-    transport: Any = hold.connection
-    hold.end("closed")
+def test_a_connection_is_given_back_with_its_next_bytes(world: World, over: Any) -> None:
+    over.protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    assert ([(over, b"GET / HTTP/1.1\r\n\r\n")], 0) == (world.server.given, world.wheel.size)
+
+
+def test_a_connection_that_stays_idle_is_closed(world: World, over: Any) -> None:
+    world.advance(74)
+    assert "" == over.closing
+    world.advance(2)
+    assert "closed" == over.closing
+
+
+def test_a_connection_that_ends_while_it_is_idle_leaves_no_timer(world: World, over: Any) -> None:
+    over.leave()
+    assert (0, []) == (world.wheel.size, world.server.given)
+
+
+def test_what_came_during_a_long_poll_is_given_back_at_once(world: World) -> None:
+    transport = world.transport()
+    hold = world.poll(waiting("c"), transport=transport)
+    transport.protocol.data_received(b"GET /a")
+    world.publish(item())
     world.holds.settle(hold)
-    world.advance(76)
-    assert "closed" == transport.closing
+    assert [(transport, b"GET /a")] == world.server.given
+
+
+def test_a_long_poll_that_is_over_takes_nothing_more(world: World) -> None:
+    """Though the pass that answered it has another item for it."""
+    transport = world.transport()
+    hold = world.poll(waiting("c"), transport=transport)
+    world.publish(item())
+    transport.take()
+    world.holds.settle(hold)
+    hold.receive("c", item())
+    hold.on_overflow()
+    assert b"" == transport.take()
 
 
 def test_a_connection_that_is_gone_is_left_alone(world: World) -> None:
