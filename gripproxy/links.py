@@ -17,7 +17,8 @@ from urllib.parse import urljoin, urlsplit
 
 from gripproxy.backend import Backend, Request
 from gripproxy.errors import BackendError, InstructError
-from gripproxy.grip.fields import Fields
+from gripproxy.grip.coding import decode_body
+from gripproxy.grip.fields import Fields, field
 from gripproxy.grip.filters import HTTP_FILTER_RATE, HTTP_FILTER_TIMEOUT, Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Link
@@ -220,7 +221,14 @@ class Links:
             response.close()
         if not is_whole:
             raise BackendError(f"{uri} answered with more than {BODY_MAX} bytes")
-        return Answer(response.status, response.reason, response.fields, content, moments)
+        fields, coding = response.fields, field(response.fields, b"content-encoding")
+        if coding is not None:
+            try:
+                content = decode_body(coding, content)
+            except ValueError as error:
+                raise BackendError(f"{uri} answered with a body that can't be used: Content-Encoding {error}") from None
+            fields = tuple(one for one in fields if one[0].lower() != b"content-encoding")
+        return Answer(response.status, response.reason, fields, content, moments)
 
     def _route_to(self, route: Route, host: str, scheme: str, netloc: str, target: str) -> Route:
         """Return the route of a link: the one that its own host and path have, or one to another server.

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from gripproxy.errors import InstructError
 from gripproxy.grip import members
+from gripproxy.grip.coding import decode_body
 from gripproxy.grip.fields import (
     REASONS,
     Fields,
@@ -135,13 +136,20 @@ class Instruct:
     def from_response(cls, status: int, reason: str, fields: Fields, body: bytes) -> "Instruct":
         """Read a backend's response; one without instructions has no hold and is for the client as it is.
 
-        JSON instructions extend and override those of the fields (GRIP protocol; Pushpin's instruct.cpp).
+        JSON instructions extend and override those of the fields (GRIP protocol; Pushpin's instruct.cpp). A body that
+        the proxy has to read, or to go on with, is decoded.
 
         Raises:
             InstructError: An instruction is malformed, or a JSON one came with another status than 200.
         """
         given: Plain = {}
         kept, is_json = read_fields(fields, given)
+        if "coding" in given and (is_json or not given.keys().isdisjoint(_NEED_BODY)):
+            try:
+                body = decode_body(given["coding"], body)
+            except ValueError as error:
+                raise InstructError(f"Content-Encoding {error}") from None
+            kept = tuple(pair for pair in kept if pair[0].lower() != b"content-encoding")
         if is_json:
             if status != 200:
                 raise InstructError(f"status of an {INSTRUCT_TYPE} response must be 200, not {status}")
@@ -160,6 +168,9 @@ def is_instruct(fields: Fields) -> bool:
             return True
     return False
 
+
+# Instructions because of which the body has to be legible: it is filtered, patched, or more is appended to it.
+_NEED_BODY = frozenset({"hold", "next", "channels"})
 
 _status = members.integer(200, 999)  # Pushpin takes 0 to 999, but what is below 200 cannot end a request
 _seconds = members.integer(0)

@@ -6,6 +6,7 @@ is checked here but that it can be read at all; `Instruct.from_response` checks 
     hold, timeout, keep-alive, code, reason, headers, body, body-bin, next, gone    a labelled value
     channels, meta, last                                                            a list of labelled values
     exposed                                                                         a set of lower-case field names
+    coding                                                                          the Content-Encoding, as it is
 """
 
 import re
@@ -46,6 +47,8 @@ def read_fields(fields: Fields, given: Plain) -> tuple[Fields, bool]:
             kept.append(pair)
             if key == b"content-type":
                 is_json = media_type(pair[1]) == INSTRUCT_TYPE
+            elif key == b"content-encoding":
+                given["coding"] = pair[1]
         elif key == b"connection":
             has_connection = True
     if has_connection:

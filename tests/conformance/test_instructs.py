@@ -1,9 +1,12 @@
 """Instructions in header fields: grammar, defaults, floors and errors."""
 
+import gzip
+import json
+
 import pytest
 
 from tests.conformance.backend import Reply
-from tests.conformance.case import Case
+from tests.conformance.case import Case, held
 
 REFUSED = (502, b"Error while proxying to origin.\n")
 
@@ -237,6 +240,25 @@ def test_large_stream_body_with_status(case: Case) -> None:
     head = case.ask().read_head()
     assert (203, "Own", "1", None) == (head.status, head.reason, head.value("X-Own"), head.value("Content-Length"))
     assert [] == [name for name, _ in head.fields if name.lower().startswith("grip-")]
+
+
+@pytest.mark.grip("responses")
+@pytest.mark.parametrize("mode", ["stream", "json"])
+def test_compressed_body_of_a_stream(case: Case, mode: str) -> None:
+    """A backend that compresses anyway does no harm to a stream: the client can read all of it."""
+    answer = held(case.channel, b"first ")
+    if mode == "json":
+        hold = {"mode": "stream", "channels": [{"name": case.channel}]}
+        body = json.dumps({"hold": hold, "response": {"body": "first "}}).encode()
+        answer = Reply(body, [("Content-Type", "application/grip-instruct")])
+    assert isinstance(answer.body, bytes)
+    case.answer(Reply(gzip.compress(answer.body), [*answer.fields, ("Content-Encoding", "gzip")]))
+    connection = case.ask()
+    assert None is connection.read_head().value("Content-Encoding")
+    assert b"first " == connection.read_data(6)
+    case.settle()
+    case.say("second")
+    assert b"second" == connection.read_data(6)
 
 
 @pytest.mark.grip("request bodies and limits")

@@ -60,7 +60,7 @@ def fields(data: bytes) -> None:
 # --- instructions
 
 _INSTRUCT_ERROR = (
-    r"Grip-(Hold|Channel|Timeout|Keep-Alive|Set-Meta|Status|Link|Last)\b|hold|response|instruct|status of|app"
+    r"Content-Encoding|Grip-(Hold|Channel|Timeout|Keep-Alive|Set-Meta|Status|Link|Last)\b|hold|response|instruct|status of|app"
 )
 _AT = "http://example.com/a/b?c"
 
@@ -422,6 +422,8 @@ TARGETS: dict[str, Target] = {
             b"; format=base64",
             b"; mode=interval",
             b"Content-Type: application/grip-instruct\n\n",
+            b"Content-Encoding: gzip",
+            b"Content-Encoding: deflate",
             b'"headers"',
             b'"body-bin"',
             b'"keep-alive"',

@@ -1,6 +1,7 @@
 """Links: where they lead, what is asked there, and when several streams share one answer."""
 
 import asyncio
+import gzip
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -357,6 +358,22 @@ def test_many_gone_links_do_not_delay_next_links() -> None:
         assert ["POST"] * AT_ONCE + ["GET"] == [request.method for _, request in world.backend.requests]
         world.backend.gate.set()
         await asyncio.gather(next_link, *gone)
+
+    run(test)
+
+
+def test_a_compressed_answer_is_decoded() -> None:
+    """It is appended to what the client has already."""
+
+    async def test(world: World) -> None:
+        world.backend.answer = lambda: response
+        response = Response(200, gzip.compress(b"page"))
+        response.fields = ((b"Content-Encoding", b"gzip"), (b"X-Own", b"1"))
+        answer = await world.fetch(NEXT)
+        assert (b"page", ((b"X-Own", b"1"),)) == (answer.body, answer.fields)
+        response.fields = ((b"content-encoding", b"br"),)
+        with pytest.raises(BackendError, match=r"can't be used: Content-Encoding must be gzip, deflate or none"):
+            await world.fetch(NEXT + "&other")
 
     run(test)
 

@@ -1,5 +1,6 @@
 """Instructions of a backend, as fields and as JSON: every default, floor, limit and error."""
 
+import gzip
 from typing import Any
 
 import pytest
@@ -558,3 +559,37 @@ def test_any_json_is_read_or_refused(document: Any) -> None:
     except InstructError:
         return
     assert instruct.has_body_instruct
+
+
+# --- compressed bodies
+
+
+@pytest.mark.parametrize("name", [b"Grip-Hold", b"Grip-Channel", b"Grip-Link"])
+def test_a_body_that_is_gone_on_with_is_decoded(name: bytes) -> None:
+    value = {b"Grip-Hold": b"stream", b"Grip-Channel": b"c; filter=build-id", b"Grip-Link": b"</n>; rel=next"}[name]
+    fields = ((b"Content-encoding", b"gzip"), (b"X-Own", b"1"), (name, value))
+    found = Instruct.from_response(200, "OK", fields, gzip.compress(b"body"))
+    assert (b"body", ((b"X-Own", b"1"),)) == (found.body, found.fields)
+
+
+def test_a_body_that_is_for_the_client_alone_stays_coded() -> None:
+    fields = ((b"Content-Encoding", b"br"),)
+    found = Instruct.from_response(200, "OK", (*fields, (b"Grip-Status", b"203")), b"coded")
+    assert (b"coded", fields) == (found.body, found.fields)
+
+
+def test_an_answer_to_head_has_no_body_to_decode() -> None:
+    found = Instruct.from_response(200, "OK", ((b"Content-Encoding", b"gzip"), (b"Grip-Hold", b"stream")), b"")
+    assert b"" == found.body
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "problem"),
+    [
+        (b"br", b"x", "Content-Encoding must be gzip, deflate or none, not 'br'"),
+        (b"gzip", b"x", "Content-Encoding is gzip, "),
+    ],
+)
+def test_a_body_that_can_not_be_decoded_is_an_error(coding: bytes, body: bytes, problem: str) -> None:
+    with pytest.raises(InstructError, match=problem):
+        Instruct.from_response(200, "OK", ((b"Grip-Hold", b"stream"), (b"Content-Encoding", coding)), body)
