@@ -60,7 +60,8 @@ def fields(data: bytes) -> None:
 # --- instructions
 
 _INSTRUCT_ERROR = (
-    r"Content-Encoding|Grip-(Hold|Channel|Timeout|Keep-Alive|Set-Meta|Status|Link|Last)\b|hold|response|instruct|status of|app"
+    r"Content-Encoding|Grip-(Hold|Channel|Timeout|Keep-Alive|Set-Meta|Status|Link|Last)\b"
+    r"|hold|response|instruct|status of|app"
 )
 _AT = "http://example.com/a/b?c"
 
