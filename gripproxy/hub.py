@@ -28,8 +28,8 @@ EACH = "each"
 
 # Writes in one turn of the loop. Fewer let publishes in sooner (one takes about three turns to be read, published and
 # answered), so that the next pass carries more of them; more cost fewer turns when there is nothing to gather. Measured
-# on 1,000 streams: with 8 a burst costs two thirds of the processor time that it costs with 16, and half of that with 24;
-# 256 when each message is waited for is as good as one turn for all.
+# on 1,000 streams: with 8 a burst costs two thirds of the processor time that it costs with 16, and half of that with
+# 24; 256 when each message is waited for is as good as one turn for all.
 WRITES_WHEN_BUSY = 8
 WRITES_WHEN_QUIET = 256
 
@@ -76,10 +76,23 @@ class Subscriber(Protocol):
     def receive(self, channel: str, item: Item) -> None: ...
 
 
+class _Nobody:
+    """Has the place in a pass of a subscriber that was handed what the pass has for it."""
+
+    transport = GONE
+
+    def receive(self, channel: str, item: Item) -> None:
+        """Take nothing."""
+
+
+NOBODY = _Nobody()
+
+
 class Group:
     """The subscribers that share one framing on one channel, and the pass that is under way for them."""
 
     __slots__ = (
+        "ahead",
         "is_busy",
         "is_queued",
         "key",
@@ -96,6 +109,8 @@ class Group:
         self.key = key
         self.subscribers: dict[Subscriber, None] = {}
         self.pending: list[bytes | Item] = []
+        # Subscribers that have got some of what is pending already, from the first on, and how many; None for none.
+        self.ahead: dict[Subscriber, int] | None = None
         self.is_queued = False
         self.is_busy = False
         self.passed_at = 0
@@ -136,14 +151,21 @@ class Hub:
         # The turn of the timer wheel; idle keep-alives compare a group's `passed_at` with it.
         self.tick = 0
 
-    def subscribe(self, subscriber: Subscriber, realm: str, channel: str, framing: str) -> Group:
-        """Add a subscriber; it gets what passes from now on. Subscribing again to the same group changes nothing."""
+    def subscribe(
+        self, subscriber: Subscriber, realm: str, channel: str, framing: str, *, is_ahead: bool = False
+    ) -> Group:
+        """Add a subscriber; it gets what passes from now on. Subscribing again to the same group changes nothing.
+
+        ``is_ahead``: what is pending it has got already, by `hand_over`.
+        """
         key = (framing, realm, channel)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(key)
         if subscriber not in group.subscribers:
             group.subscribers[subscriber] = None
+            if is_ahead:
+                _set_ahead(group, subscriber)
             self.subscriptions += 1
             count = self.channels.get((realm, channel), 0)
             self.channels[realm, channel] = count + 1
@@ -157,6 +179,8 @@ class Hub:
         if group is None or subscriber not in group.subscribers:
             return
         del group.subscribers[subscriber]
+        if group.ahead is not None:
+            group.ahead.pop(subscriber, None)
         self.subscriptions -= 1
         if not group.subscribers and not group.is_queued:
             del self._groups[group.key]
@@ -167,6 +191,29 @@ class Hub:
         del self.channels[realm, channel]
         if self.on_channel is not None:
             self.on_channel(realm, channel, False)
+
+    def hand_over(self, subscriber: Subscriber, realm: str, channel: str, framing: str) -> None:
+        """Give a subscriber now what its group has for it.
+
+        So it can change to another group, or how it takes items, and nothing is missed or doubled.
+        """
+        group = self._groups.get((framing, realm, channel))
+        if group is None or subscriber not in group.subscribers:
+            return
+        entries: list[bytes | Item] = []
+        members = group.members
+        if members is not None and subscriber in members[group.position :]:
+            members[members.index(subscriber, group.position)] = NOBODY
+            entries += [group.payload] if group.payload else group.work
+        has = group.ahead.get(subscriber, 0) if group.ahead is not None else 0
+        entries += group.pending[has:]
+        self.deliveries[framing] += len(group.pending) - has
+        _set_ahead(group, subscriber)
+        for entry in entries:
+            if not isinstance(entry, bytes):
+                subscriber.receive(channel, entry)
+            elif not subscriber.transport.is_closing():
+                subscriber.transport.write(entry)
 
     def passed_at(self, realm: str, channel: str, framing: str) -> int:
         """Return the tick of the latest pass, for keep-alives that are due only when nothing else was sent."""
@@ -249,24 +296,30 @@ class Hub:
 
     def _begin(self, group: Group) -> None:
         """Start a pass with the longest run of pending entries that travel the same road."""
-        pending = group.pending
+        pending, ahead = group.pending, group.ahead
         first = pending[0]
+        # Who is ahead joins in where the others have come to.
+        most = min(ahead.values()) if ahead else len(pending)
         end = 1
         if isinstance(first, bytes):
             size = len(first)
-            while end < len(pending):
+            while end < most:
                 entry = pending[end]
                 if not isinstance(entry, bytes) or (size := size + len(entry)) > PASS_BYTES:
                     break
                 end += 1
             group.payload = first if end == 1 else b"".join(pending[:end])  # type: ignore[arg-type]
         else:
-            while end < len(pending) and not isinstance(pending[end], bytes):
+            while end < most and not isinstance(pending[end], bytes):
                 end += 1
             group.payload = b""
             group.work = pending[:end]  # type: ignore[assignment]
         del pending[:end]
-        group.members = list(group.subscribers)
+        if ahead:
+            group.members = [subscriber for subscriber in group.subscribers if subscriber not in ahead]
+            group.ahead = {subscriber: has - end for subscriber, has in ahead.items() if has > end} or None
+        else:
+            group.members = list(group.subscribers)
         group.position = 0
         group.passed_at = self.tick
         self.passes += 1
@@ -301,3 +354,8 @@ class Hub:
             group.payload = b""
             group.work = []
         return done if payload else done * RECEIVE_COST
+
+
+def _set_ahead(group: Group, subscriber: Subscriber) -> None:
+    if group.pending:
+        group.ahead = {**(group.ahead or {}), subscriber: len(group.pending)}

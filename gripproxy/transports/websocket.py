@@ -389,7 +389,7 @@ class WebSocketHold(Hold):
             self.fail(f"too many filters for channel {name[:60]!r}")
             return
         if name in self.channels:
-            self._filter(name, filters)
+            self._change_filters(name, filters)
             return
         if len(self.channels) >= self.holds.limits.channels_per_connection:
             log.warning("%s: a WebSocket asks for more channels than limits.channels_per_connection", self.route.id)
@@ -407,13 +407,20 @@ class WebSocketHold(Hold):
                 return
             channels = [Channel(one) for one in self.channels]
             self._reception = Reception(channels, self._meta or {}, self.route.prefix)
-        before = self._road(name)
         self._reception.add(Channel(name, filters=filters))
+
+    def _change_filters(self, name: str, filters: tuple[str, ...]) -> None:
+        """Have other filters for what is published from now on; what was before goes by those it had."""
+        hub, realm, before = self.holds.hub, self.route.realm, self._road(name)
+        hub.hand_over(self, realm, name, before)
+        if name not in self.channels:
+            return  # it was an end
+        self._filter(name, filters)
         after = self._road(name)
-        if before != after and name in self.channels:
+        if before != after:
             # In this order, so that the channel is never without subscribers: what is known of it would be forgotten.
-            self.holds.hub.subscribe(self, self.route.realm, name, after)
-            self.holds.hub.unsubscribe(self, self.route.realm, name, before)
+            hub.subscribe(self, realm, name, after, is_ahead=True)
+            hub.unsubscribe(self, realm, name, before)
 
     def _road(self, name: str) -> str:
         return EACH if self._reception is not None and self._reception.filters(name) else self.framing

@@ -327,3 +327,112 @@ def test_everybody_hears_each_item_of_their_time_once_and_in_order(steps: list[t
         assert len(heard) >= len(everything) - since[id(client)]
         assert everything[len(everything) - len(heard) :] == heard
     assert len(clients) == hub.subscriptions
+
+
+# --- subscribers that change their group
+
+
+class Changing(Client):
+    """A subscriber that notes in one order what comes on both roads."""
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def receive(self, channel: str, item: Item) -> None:
+        assert item.stream is not None
+        self.writes.append(item.stream.content)
+
+
+def change(hub: Hub, client: Client, before: str, after: str) -> None:
+    hub.hand_over(client, REALM, "c", before)
+    hub.subscribe(client, REALM, "c", after, is_ahead=True)
+    hub.unsubscribe(client, REALM, "c", before)
+
+
+@given(
+    st.lists(st.sampled_from(["publish", "turn", "change", "hand over", "join", "leave"]), max_size=60),
+    st.integers(0, 2 * WRITES_WHEN_BUSY),
+    st.integers(0, 2 * WRITES_WHEN_BUSY),
+    st.booleans(),
+)
+def test_who_changes_the_group_misses_and_doubles_nothing(
+    steps: list[str], before_it: int, behind_it: int, is_filtered: bool
+) -> None:
+    loop, faults = Loop(), list[Exception]()
+    hub = Hub(loop, on_error=lambda _, error: faults.append(error))  # type: ignore[arg-type]
+    roads = [wire.PLAIN, EACH] if is_filtered else [EACH, wire.PLAIN]
+    others: list[tuple[Changing, str, int]] = []
+    client, published = Changing(), 0
+
+    def join() -> None:
+        for road in roads:
+            other = Changing()
+            hub.subscribe(other, REALM, "c", road, is_ahead=True)
+            others.append((other, road, published))
+
+    for _ in range(before_it):
+        join()
+    hub.subscribe(client, REALM, "c", roads[0])
+    for _ in range(behind_it):
+        join()
+    for step in steps:
+        if step == "publish":
+            hub.deliver(REALM, stream(b"%d," % published))
+            published += 1
+        elif step == "turn":
+            loop.turn()
+        elif step == "change":
+            change(hub, client, *roads)
+            roads.reverse()
+        elif step == "hand over":
+            hub.hand_over(client, REALM, "c", roads[0])
+        elif step == "join":
+            join()
+        elif others:
+            other, road, _ = others.pop()
+            hub.unsubscribe(other, REALM, "c", road)
+    loop.run()
+    items = [b"%d," % number for number in range(published)]
+    assert (b"".join(items), []) == (b"".join(client.writes), faults)
+    for other, _, since in others:
+        assert b"".join(items[since:]) == b"".join(other.writes)
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+def test_what_is_handed_over_is_counted_once(hub: Hub, loop: Loop, turns: int) -> None:
+    """Whether the pass has begun or not."""
+    clients = [Client() for _ in range(WRITES_WHEN_QUIET + 2)]
+    for client in clients:
+        hub.subscribe(client, REALM, "c", wire.PLAIN)
+    hub.deliver(REALM, stream(b"x"))
+    for _ in range(turns):
+        loop.turn()
+    hub.hand_over(clients[-1], REALM, "c", wire.PLAIN)
+    assert [[], [b"x"]] == [client.writes for client in clients[-2:]]
+    loop.run()
+    assert {(b"x",)} == {tuple(client.writes) for client in clients}
+    assert len(clients) == hub.deliveries[wire.PLAIN]
+
+
+def test_who_is_closing_is_handed_nothing(hub: Hub, loop: Loop) -> None:
+    client = Client()
+    hub.subscribe(client, REALM, "c", wire.PLAIN)
+    hub.deliver(REALM, stream(b"x"))
+    client.is_gone = True
+    hub.hand_over(client, REALM, "c", wire.PLAIN)
+    hub.hand_over(client, REALM, "d", wire.PLAIN)
+    loop.run()
+    assert [] == client.writes
+
+
+def test_who_comes_again_gets_what_is_pending(hub: Hub, loop: Loop) -> None:
+    client = Client()
+    hub.deliver(REALM, stream(b"x"))
+    hub.subscribe(Client(), REALM, "c", wire.PLAIN)
+    hub.subscribe(client, REALM, "c", wire.PLAIN)
+    hub.deliver(REALM, stream(b"y"))
+    hub.hand_over(client, REALM, "c", wire.PLAIN)
+    hub.unsubscribe(client, REALM, "c", wire.PLAIN)
+    hub.subscribe(client, REALM, "c", wire.PLAIN)
+    loop.run()
+    assert [b"y", b"y"] == client.writes

@@ -8,8 +8,9 @@ from gripproxy.config import Limits
 from gripproxy.grip import events as ev
 from gripproxy.grip import wire
 from gripproxy.grip.events import Event
+from gripproxy.grip.item import Item, WsMessage
 from gripproxy.transports.websocket import CLOSE_LINGER
-from tests.unit.transports.websocket_fakes import Stage, client_frame
+from tests.unit.transports.websocket_fakes import FakeLeg, Stage, client_frame
 
 TEXT = wire.frame(wire.TEXT, b"hello")
 SMALL = Limits(websocket_message=100, unsent=1000)
@@ -313,6 +314,24 @@ def test_filters_hold_back_change_and_go() -> None:
     assert 1 == stage.hub.subscriptions
     stage.hold.obey(ev.Unsubscribe("a"))
     assert 0 == stage.hub.subscriptions
+
+
+def test_changed_filters_are_for_what_is_published_from_then_on() -> None:
+    """What waits for a pass meanwhile is neither missed nor doubled, nor filtered by what came later."""
+    stage = Stage()
+    other = stage.hold_with(FakeLeg())
+    for hold in (stage.hold, other):
+        hold.obey(ev.SetMeta("user", "bob"))
+        hold.obey(ev.Subscribe("a", ("skip-self",) if hold is other else ()))
+    own = Item("a", message=WsMessage("send", "text", b"hello"), meta={"sender": "bob"})
+    for filters in (("skip-self",), ()):
+        stage.hub.deliver("default", own)
+        stage.hold.obey(ev.Subscribe("a", filters))
+    stage.loop.run()
+    assert TEXT == stage.transport.take()
+    stage.hub.deliver("default", own)
+    stage.loop.run()
+    assert TEXT == stage.transport.take()
 
 
 def test_channel_has_subscribers_while_filters_change() -> None:
