@@ -51,6 +51,7 @@ class Scenario:
 
 
 LOCKSTEP = ("--lockstep",)
+LARGE = ("--size", "4000", "--rate", "40")
 SCENARIOS = (
     Scenario("stream/lockstep", "the next message when the last one has arrived", ("--mode", "stream", *LOCKSTEP)),
     Scenario("ws/lockstep", "the same with WebSockets", ("--mode", "ws", *LOCKSTEP)),
@@ -59,7 +60,8 @@ SCENARIOS = (
     Scenario("poll", "each message answers all polls, which ask again", ("--mode", "poll", *LOCKSTEP), messages=3),
     Scenario("mixed", "streams, WebSockets and polls on 10 channels", ("--mode", "mixed", "--channels", "10")),
     Scenario("idle", "stream/lockstep beside 10,000 idle channels", LOCKSTEP, idle_channels=10_000),
-    Scenario("slow", "50 more clients never read", ("--never-read", "50", "--size", "4000"), 1050, 400),
+    Scenario("fast", "40 messages of 4,000 bytes a second", LARGE, messages=400),
+    Scenario("slow", "the same beside 50 clients that never read", ("--never-read", "50", *LARGE), 1050, 400),
     Scenario("stall", "10,000 clients, and the proxy's pulse", LOCKSTEP, 10_000, 20, is_probed=True),
     Scenario("churn", "200 connections a second come and go", ("--churn", "200", "--rate", "100"), messages=500),
 )
