@@ -38,11 +38,12 @@ from gripproxy.routes import Route, Routes
 from gripproxy.transports import Done, Follow, Outcome, Replay, bodies
 from gripproxy.transports.bodies import BodyRefusedError
 from gripproxy.transports.client import Client, client_of
+from gripproxy.transports.held import Held
 from gripproxy.transports.holds import Hold, Holds
 from gripproxy.transports.linked import LinkedStream
 from gripproxy.transports.response import ResponseHold
 from gripproxy.transports.stream import StreamHold
-from gripproxy.transports.takeover import CLOSED, Connections, Held
+from gripproxy.transports.takeover import CLOSED, Connections
 from gripproxy.transports.websocket import WebSocketHold
 
 log = logging.getLogger("gripproxy.proxy")

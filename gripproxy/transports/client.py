@@ -14,7 +14,8 @@ from aiohttp import web
 from gripproxy.grip import wire
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
-from gripproxy.transports.takeover import CLOSED, FLOW_HIGH, KEPT, ClientConnection, Connections, Held, Idle, Sent
+from gripproxy.transports.held import FLOW_HIGH, Held, Idle
+from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Connections, Sent
 from gripproxy.transports.wheel import Wheel
 
 # SO_LINGER on, for no time: closing resets.

@@ -17,8 +17,9 @@ from gripproxy.metrics import Metrics
 from gripproxy.routes import Route
 from gripproxy.transports import Outcome
 from gripproxy.transports.answers import Answers
+from gripproxy.transports.held import Held
 from gripproxy.transports.line import Line
-from gripproxy.transports.takeover import Connections, Held
+from gripproxy.transports.takeover import Connections
 from gripproxy.transports.wheel import Wheel
 
 log = logging.getLogger("gripproxy.hold")

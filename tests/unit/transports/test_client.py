@@ -8,7 +8,8 @@ import pytest
 
 from gripproxy.grip.cors import Cors
 from gripproxy.transports.client import RESET, Client
-from gripproxy.transports.takeover import CLOSED, Held, Idle
+from gripproxy.transports.held import Held, Idle
+from gripproxy.transports.takeover import CLOSED
 
 
 class Socket:

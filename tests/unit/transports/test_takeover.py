@@ -1,99 +1,20 @@
 """Taking connections over from aiohttp and giving them back: this fails loudly when a new aiohttp works differently.
 
-The transport is a fake, everything above it aiohttp's and ours: `Connections` is what the proxy listens with.
+`Connections` is what the proxy listens with.
 """
 
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 from aiohttp import web
 
-from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Connections, Held, Idle
+from gripproxy.transports.held import Held
+from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Connections
+from tests.unit.transports.connection_fakes import GET, OK, answer, connect, run, turn
 
-GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class Transport(asyncio.Transport):
-    """A transport that keeps what is written, and is told what was received."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.protocol: Any = None
-        self.is_paused = False
-        self.ending = ""
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("192.0.2.1", 5) if name == "peername" else default
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.protocol = protocol
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += bytes(data)
-
-    def is_closing(self) -> bool:
-        return bool(self.ending)
-
-    def close(self) -> None:
-        self._end("closed")
-
-    def abort(self) -> None:
-        self._end("aborted")
-
-    def pause_reading(self) -> None:
-        self.is_paused = True
-
-    def resume_reading(self) -> None:
-        self.is_paused = False
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def _end(self, how: str) -> None:
-        if not self.ending:
-            self.ending = how
-            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
-
-
-async def turn() -> None:
-    """Let everything that is ready happen."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-def connect(handler: Handler, **settings: Any) -> tuple[Connections, Transport]:
-    """Accept a connection of a server with this handler."""
-    server = Connections(
-        handler, handler_cancellation=True, access_log=None, auto_decompress=False, tcp_keepalive=False, **settings
-    )
-    transport = Transport()
-    transport.protocol = server.accept()
-    transport.protocol.connection_made(transport)
-    return server, transport
-
-
-async def answer(request: web.BaseRequest) -> web.StreamResponse:
-    """Answer as the proxy does: past aiohttp, on the transport."""
-    request.protocol.transport.write(OK)  # type: ignore[union-attr]
-    return KEPT
-
-
-def run(test: Awaitable[None]) -> None:
-    async def all_of_it() -> None:
-        await test
-
-    asyncio.run(all_of_it())
 
 
 def test_a_handler_that_writes_past_aiohttp() -> None:
@@ -135,79 +56,6 @@ def test_a_held_connection_leaves_nothing_of_aiohttp() -> None:
         assert [] == [one for one in gc.get_objects() if isinstance(one, ClientConnection)]
         assert [] == server.connections
         assert {asyncio.current_task()} == {task for task in asyncio.all_tasks() if not task.done()}
-
-    run(test())
-
-
-def test_a_connection_that_is_given_back() -> None:
-    """What the client sent while it was held is its next request, and more may follow."""
-
-    async def test() -> None:
-        server, transport = connect(answer)
-        transport.protocol.data_received(GET % 1)
-        await turn()
-        held = Held(server, transport.protocol.detach())
-        await turn()
-        held.data_received((GET % 2)[:9])
-        held.data_received((GET % 2)[9:])
-        assert OK == transport.written
-        assert held.has_received
-        held.give_back()
-        await turn()
-        assert OK * 2 == transport.written
-        transport.protocol.data_received(GET % 3)
-        await turn()
-        assert (OK * 3, "") == (transport.written, transport.ending)
-        held.give_back()  # it has nothing any more
-        assert (None, OK * 3) == (held.connection, transport.written)
-
-    run(test())
-
-
-def test_a_client_that_sends_too_much_while_it_is_held_is_not_read() -> None:
-    async def test() -> None:
-        server, transport = connect(answer)
-        await turn()
-        held = Held(server, transport.protocol.detach())
-        held.data_received(b"x" * 65_536)
-        assert not transport.is_paused
-        held.data_received(b"x")
-        assert transport.is_paused
-        held.give_back()
-        assert not transport.is_paused
-
-    run(test())
-
-
-class Wheel:
-    """A wheel that turns never."""
-
-    def __init__(self) -> None:
-        self.timers: dict[Any, float] = {}
-
-    def set(self, held: Any, seconds: float) -> None:
-        self.timers[held] = seconds
-
-    def drop(self, held: Any) -> None:
-        self.timers.pop(held, None)
-
-
-def test_an_idle_connection() -> None:
-    """It is given back with the client's next bytes, or closed when it is due."""
-
-    async def test() -> None:
-        wheel = Wheel()
-        server, transport = connect(answer)
-        await turn()
-        idle = Idle(server, transport.protocol.detach(), wheel, 75.0)
-        assert {idle: 75.0} == wheel.timers
-        transport.protocol.data_received(GET % 1)
-        await turn()
-        assert (OK, {}) == (transport.written, wheel.timers)
-        idle = Idle(server, transport.protocol.detach(), wheel, 75.0)
-        idle.on_due()
-        await turn()
-        assert ("closed", {}) == (transport.ending, wheel.timers)
 
     run(test())
 
