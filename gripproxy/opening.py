@@ -18,7 +18,7 @@ from gripproxy.errors import BackendError
 from gripproxy.grip.answer import message_prefix
 from gripproxy.grip.commands import Reject
 from gripproxy.grip.events import Event
-from gripproxy.grip.websocket import Limits as SessionLimits
+from gripproxy.grip.limits import Limits as SessionLimits
 from gripproxy.grip.websocket import Session
 from gripproxy.routes import Route
 from gripproxy.transports import bodies

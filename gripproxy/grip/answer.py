@@ -66,6 +66,17 @@ class Answer:
             tuple((name[4:], value) for name, value in fields if name.lower().startswith(_SET_META) and name[9:]),
         )
 
+    def change(self, meta: Fields, most: int) -> Fields:
+        """The ``Meta-*`` fields after this answer, where they were `meta`; `most` is how many may be kept."""
+        if not self.meta:
+            return meta
+        kept = {name.lower(): (name, value) for name, value in meta}
+        for name, value in self.meta:
+            kept.pop(name.lower(), None)
+            if value and len(kept) < most:
+                kept[name.lower()] = (name, value)
+        return tuple(kept.values())
+
 
 def is_events(status: int, fields: Fields) -> bool:
     """Whether a response is one of events at all; parameters of the media type do not matter."""

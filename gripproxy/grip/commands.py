@@ -1,12 +1,16 @@
 """What a WebSocket-over-HTTP session wants done: one request to POST, commands for the client's side.
 
-Values only; `gripproxy.grip.websocket` makes them, its owner does them, in order.
+`gripproxy.grip.websocket` makes them, its owner does them, in order.
 """
 
 from dataclasses import dataclass
 
+from gripproxy.errors import EventError
 from gripproxy.grip import events
+from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields
+
+CONTROL_PREFIX = b"c:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,16 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the client one message; `type` is text, binary, ping or pong."""
+    """Send the client one message; `type` is text, binary, ping or pong.
+
+    Raises: EventError when a frame of that type must not have that content.
+    """
 
     type: str
     content: bytes
+
+    def __post_init__(self) -> None:
+        events.check_frame(self.type, self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +87,20 @@ class Disconnect:
 
 
 Command = Accept | Reject | Send | Control | BadControl | Close | Disconnect
+
+
+def command_of(event: Event, prefix: bytes | None) -> Send | Control | BadControl:
+    """The command that a TEXT or BINARY of the backend's is; with `prefix` None it is relayed as it is.
+
+    Raises: EventError when its content can't be sent.
+    """
+    if prefix is None:
+        return Send(event.type.lower(), event.content)
+    if event.type == "TEXT" and event.content.startswith(CONTROL_PREFIX):
+        try:
+            return Control(events.parse_control(event.content[len(CONTROL_PREFIX) :]))
+        except EventError as error:
+            return BadControl(str(error))
+    if event.content.startswith(prefix):
+        return Send(event.type.lower(), event.content[len(prefix) :])
+    return BadControl(f"{event.type} without the prefix {prefix!r}")

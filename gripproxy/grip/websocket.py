@@ -12,86 +12,33 @@ The one invariant: at most one request is under way, and an event leaves the que
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from gripproxy.errors import EventError
 from gripproxy.grip import events as ev
-from gripproxy.grip.answer import EVENTS_TYPE, Answer, is_events, message_prefix, public_fields
-from gripproxy.grip.commands import Accept, BadControl, Close, Command, Control, Disconnect, Reject, Request, Send
+from gripproxy.grip.acceptance import REFUSED, accept, read_decision, unreached
+from gripproxy.grip.answer import EVENTS_TYPE, Answer
+from gripproxy.grip.commands import (
+    BadControl,
+    Close,
+    Command,
+    Control,
+    Disconnect,
+    Reject,
+    Request,
+    Send,
+    command_of,
+)
 from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields
+from gripproxy.grip.limits import DEFAULT_LIMITS, Limits
 from gripproxy.grip.outbox import Outbox
 
-__all__ = [
-    "DEFAULT_LIMITS",
-    "Accept",
-    "BadControl",
-    "Close",
-    "Command",
-    "Control",
-    "Disconnect",
-    "Limits",
-    "Reject",
-    "Request",
-    "Send",
-    "Session",
-]
-
-CONTROL_PREFIX = b"c:"
-EXTENSIONS = b"sec-websocket-extensions"
 # A gateway between us and the backend is at fault, or the backend is starting: the next try may work.
 RETRIED = frozenset((502, 503, 504))
-KEEP_ALIVE_JITTER = 0.1  # share of the interval by which polls of many connections are drawn apart
 
 _REQUEST_FIELDS: Fields = ((b"Accept", EVENTS_TYPE.encode()), (b"Content-Type", EVENTS_TYPE.encode()))
-# They describe the body of events, which the client does not get.
-_OF_EVENTS_BODY = frozenset((b"content-type", b"content-encoding"))
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one session may use.
-
-    message_size: bytes in one message of the client; a longer one ends the connection with code 1009.
-    buffered: content bytes that wait for the backend; beyond it the client must not be read (`Session.is_full`).
-    retries: repetitions of one request, `retry_delay` * 2**n seconds apart.
-    response_size: bytes in one response body, for the owner to check.
-    queued: events that wait for the backend, for the same purpose: empty messages have no content bytes.
-    keep_alive_floor: seconds; a shorter Keep-Alive-Interval is raised to it.
-    meta: number of stored Set-Meta-* values; more are ignored.
-    one_event: one event in a request, for backends that cannot read more.
-    """
-
-    message_size: int = 1_048_576
-    buffered: int = 1_048_576
-    retries: int = 5  # as Pushpin
-    response_size: int = 1_048_576
-    queued: int = 8192
-    retry_delay: float = 1.0  # seconds, as Pushpin
-    keep_alive_floor: float = 20.0  # seconds, as Pushpin
-    meta: int = 64
-    one_event: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("message_size", "buffered", "response_size", "queued"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
-        for name in ("retries", "retry_delay", "keep_alive_floor", "meta"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is negative")
-
-
-DEFAULT_LIMITS = Limits()
-
-
 _DISCONNECT = Event("DISCONNECT")
-_TEXT: Fields = ((b"Content-Type", b"text/plain"),)
-_REFUSED = Reject(502, "Bad Gateway", _TEXT, b"The backend did not accept the WebSocket.\n")
-_UNREACHED = {
-    502: Reject(502, "Bad Gateway", _TEXT, b"Error while proxying to origin.\n"),
-    504: Reject(504, "Gateway Timeout", _TEXT, b"Error while proxying to origin.\n"),
-}
 
 
 class Phase(Enum):
@@ -148,7 +95,7 @@ class Session:
         self._is_in_flight = False
         self._is_refresh_due = False
         self._retries = 0
-        self._keep_alive: float | None = None  # seconds
+        self._keep_alive: int | None = None  # seconds between polls, as the backend wants them
         self._meta: Fields = ()
         self._prefix: bytes | None = None  # None: not GRIP, everything is relayed as it is
         self._pings = 0  # pings that the owner answered and the backend has not
@@ -285,8 +232,7 @@ class Session:
         assert self._is_in_flight, "no request is under way"
         self._is_in_flight = False
         if self._phase is Phase.OPENING:
-            self._command(_UNREACHED.get(status, _UNREACHED[502]))
-            self._finish()
+            self._refuse(unreached(status))
         elif not self._put_off(now):
             self._end_request()
             self._fail(reason)
@@ -294,9 +240,10 @@ class Session:
 
     def _put_off(self, now: float) -> bool:
         """Repeat the request later, if it was not repeated too often."""
-        if self._retries >= self.limits.retries:
+        pause = self.limits.retry_pause(self._retries, self._jitter)
+        if pause is None:
             return False
-        self.deadline = now + self.limits.retry_delay * (2**self._retries + self._jitter)
+        self.deadline = now + pause
         self._retries += 1
         return True
 
@@ -308,21 +255,15 @@ class Session:
         return self._phase is Phase.LEAVING and self._outbox.is_offered
 
     def _read_opening(self, status: int, reason: str, fields: Fields, body: bytes, now: float) -> None:
-        if not is_events(status, fields):
-            # No client takes anything but 101 for success, so 200 and 204 may stay; another 1xx is no answer.
-            is_answer = 200 <= status <= 599
-            self._refuse(Reject(status, reason, public_fields(fields), body) if is_answer else _REFUSED)
+        decision = read_decision(status, reason, fields, body)
+        if isinstance(decision, Reject):
+            self._refuse(decision)
             return
-        try:
-            answer = Answer.from_response(status, fields, body)
-        except EventError:
-            self._refuse(_REFUSED)
-            return
-        self._read_settings(answer)
-        if answer.events and answer.events[0].type == "OPEN":
-            self._open(fields, answer.events[1:], now)
-        elif answer.events or self._keep_alive is None:
-            self._refuse(_REFUSED)
+        self._read_settings(decision)
+        if decision.events:
+            self._open(fields, decision.events[1:], now)
+        elif self._keep_alive is None:
+            self._refuse(REFUSED)
         elif self._is_gone:
             self._leave_with(_DISCONNECT)
         else:
@@ -333,10 +274,8 @@ class Session:
         self._finish()
 
     def _open(self, fields: Fields, events: Iterable[Event], now: float) -> None:
-        self._prefix = message_prefix(fields) if self._is_grip else None
-        extensions = () if self._is_grip else tuple(pair for pair in fields if pair[0].lower() == EXTENSIONS)
-        public = tuple(pair for pair in public_fields(fields) if pair[0].lower() not in _OF_EVENTS_BODY)
-        self._command(Accept(public, self._prefix is not None, extensions))
+        acceptance, self._prefix = accept(fields, is_grip=self._is_grip)
+        self._command(acceptance)
         self._phase = Phase.OPEN
         if self._is_gone:
             self._leave_with(_DISCONNECT)
@@ -363,14 +302,8 @@ class Session:
 
     def _read_settings(self, answer: Answer) -> None:
         if answer.interval is not None:
-            self._keep_alive = max(answer.interval, self.limits.keep_alive_floor) if answer.interval else None
-        if answer.meta:
-            meta = {name.lower(): (name, value) for name, value in self._meta}
-            for name, value in answer.meta:
-                meta.pop(name.lower(), None)
-                if value and len(meta) < self.limits.meta:
-                    meta[name.lower()] = (name, value)
-            self._meta = tuple(meta.values())
+            self._keep_alive = answer.interval or None
+        self._meta = answer.change(self._meta, self.limits.meta)
 
     # --- what to wait for after an answer ----------------------------------------------------------------------------
 
@@ -411,8 +344,7 @@ class Session:
     def _wait(self, now: float) -> None:
         self.deadline = None
         if self._keep_alive is not None:
-            interval = self._keep_alive * (1 - KEEP_ALIVE_JITTER * self._jitter)
-            self.deadline = now + max(interval, self.limits.keep_alive_floor)
+            self.deadline = now + self.limits.poll_pause(self._keep_alive, self._jitter)
 
     # --- the backend's events ----------------------------------------------------------------------------------------
 
@@ -423,45 +355,31 @@ class Session:
                 return
 
     def _relay_message(self, event: Event) -> None:
-        prefix = self._prefix
         if self._is_gone:
             return
-        if prefix is None:
-            self._send(event.type.lower(), event.content)
-        elif event.type == "TEXT" and event.content.startswith(CONTROL_PREFIX):
-            self._relay_control(event.content[len(CONTROL_PREFIX) :])
-        elif event.content.startswith(prefix):
-            self._send(event.type.lower(), event.content[len(prefix) :])
+        command = command_of(event, self._prefix)
+        if isinstance(command, Control) and isinstance(command.message, ev.Detach):
+            self._detach(command)
         else:
-            self._command(BadControl(f"{event.type} without the prefix {prefix!r}"))
+            self._command(command)
 
-    def _relay_control(self, content: bytes) -> None:
-        try:
-            message = ev.parse_control(content)
-        except EventError as error:
-            self._command(BadControl(str(error)))
+    def _detach(self, command: Control) -> None:
+        if self._phase is not Phase.OPEN:
+            self._command(BadControl("detach after CLOSE"))
             return
-        if isinstance(message, ev.Detach):
-            if self._phase is not Phase.OPEN:
-                self._command(BadControl("detach after CLOSE"))
-                return
-            self._is_detached = True
-            self._phase = Phase.CLOSING
-            self._outbox.append(Event("CLOSE"))
-        self._command(Control(message))
+        self._is_detached = True
+        self._phase = Phase.CLOSING
+        self._outbox.append(Event("CLOSE"))
+        self._command(command)
 
     def _relay_ping(self, event: Event) -> None:
-        self._send("ping", event.content)
+        self._command(Send("ping", event.content))
 
     def _relay_pong(self, event: Event) -> None:
         if self._pings:
             self._pings -= 1  # the client has its answer already
         else:
-            self._send("pong", event.content)
-
-    def _send(self, kind: str, content: bytes) -> None:
-        ev.check_frame(kind, content)
-        self._command(Send(kind, content))
+            self._command(Send("pong", event.content))
 
     def _relay_open(self, event: Event) -> None:
         raise EventError("backend sent OPEN again")

@@ -12,14 +12,15 @@ from gripproxy.errors import AuthError, BackendError, EventError, FilterError, I
 from gripproxy.grip import events as ev
 from gripproxy.grip import fields as syntax
 from gripproxy.grip import members, tnetstring, wire, zeromq
+from gripproxy.grip.commands import Close, Control, Reject, Send
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import HOP_BY_HOP, Fields
 from gripproxy.grip.filters import HTTP_FILTERS, Scope, compile_filters, http_outcome, http_request
 from gripproxy.grip.instruct import Instruct, is_instruct
 from gripproxy.grip.item import CLOSE_CODES, Item, parse_item, parse_items
+from gripproxy.grip.limits import Limits as SessionLimits
 from gripproxy.grip.tokens import Key, claimed_issuer, sign, verify
-from gripproxy.grip.websocket import Close, Control, Reject, Send, Session
-from gripproxy.grip.websocket import Limits as SessionLimits
+from gripproxy.grip.websocket import Session
 from gripproxy.holding import prepare
 from gripproxy.routes import Routes
 from tests.fuzz.target import Choices, Target, is_clean, read_head, refusing, write_head

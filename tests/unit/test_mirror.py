@@ -16,7 +16,6 @@ WITHOUT_UNIT_TEST = {
     "__main__.py": THIN,
     "backend/messages.py": DECLARATIONS,
     "errors.py": DECLARATIONS,
-    "grip/commands.py": DECLARATIONS,
     "opening.py": SOCKETS,
     "proxy.py": SOCKETS,
     "transports/__init__.py": DECLARATIONS,

@@ -31,6 +31,13 @@ def test_what_an_answer_does_not_say_stays_as_it_is() -> None:
     assert Answer((), None, None, ()) == Answer.from_response(200, (TYPE,), b"")
 
 
+def test_meta_is_added_replaced_deleted_and_limited() -> None:
+    answer = Answer((), meta=((b"meta-A", b"2"), (b"Meta-b", b""), (b"Meta-d", b"4"), (b"Meta-e", b"5")))
+    before = ((b"Meta-a", b"1"), (b"Meta-b", b"2"), (b"Meta-c", b"3"))
+    assert ((b"Meta-c", b"3"), (b"meta-A", b"2"), (b"Meta-d", b"4")) == answer.change(before, 3)
+    assert before == Answer(()).change(before, 3)
+
+
 def test_an_interval_that_is_no_number_ends_polling() -> None:
     assert 0 == Answer.from_response(200, (TYPE, (b"Keep-Alive-Interval", b"soon")), b"").interval
 

@@ -10,19 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gripproxy.grip import events as ev
+from gripproxy.grip.commands import Accept, BadControl, Close, Command, Control, Disconnect, Reject, Send
 from gripproxy.grip.events import Event, encode_events, parse_events
-from gripproxy.grip.websocket import (
-    Accept,
-    BadControl,
-    Close,
-    Command,
-    Control,
-    Disconnect,
-    Limits,
-    Reject,
-    Send,
-    Session,
-)
+from gripproxy.grip.limits import Limits
+from gripproxy.grip.websocket import Session
 
 TYPE = (b"Content-Type", b"application/websocket-events")
 GRIP = (b"Sec-WebSocket-Extensions", b"grip")

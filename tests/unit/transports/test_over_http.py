@@ -12,7 +12,8 @@ from gripproxy.backend import Request
 from gripproxy.errors import BackendError
 from gripproxy.grip import wire
 from gripproxy.grip.commands import Accept, Reject
-from gripproxy.grip.websocket import Limits, Session
+from gripproxy.grip.limits import Limits
+from gripproxy.grip.websocket import Session
 from gripproxy.transports.over_http import UNSENT_MAX, UNSENT_WAIT, OverHttp
 from tests.unit.transports.websocket_fakes import Stage, client_frame
 
