@@ -1,8 +1,7 @@
 """A WebSocket client: its frames, subscriptions, keep-alive and closing handshake.
 
-Who is on the other side is the business of a **leg**: `over_http.OverHttp` (requests to a backend) or
-`passthrough.Passthrough` (a WebSocket of the backend's own). The leg is given what the client sends and calls `send`,
-`obey`, `close` and `cut` here; published messages come from the hub straight to the transport.
+Who is on the other side is the business of a `leg.Leg`, which is given what the client sends and calls `send`, `obey`,
+`close` and `cut` here; published messages come from the hub straight to the transport.
 
 Invariant: once a Close frame is out nothing else is written, and the connection is over within CLOSE_LINGER seconds.
 An idle client costs neither task, timer nor parser.
@@ -11,21 +10,21 @@ An idle client costs neither task, timer nor parser.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
-from gripproxy.errors import FilterError, InstructError
+from gripproxy.errors import InstructError
 from gripproxy.grip import events as ev
 from gripproxy.grip import wire
 from gripproxy.grip.events import Event
 from gripproxy.grip.instruct import FILTERS_MAX, Channel
 from gripproxy.grip.item import Item, WsMessage
-from gripproxy.grip.reception import Reception
 from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
 from gripproxy.transports import Done
 from gripproxy.transports.frames import FrameError, Frames
 from gripproxy.transports.holds import Hold, Holds
+from gripproxy.transports.leg import Leg
 from gripproxy.transports.line import Line
+from gripproxy.transports.sieve import Sieve
 from gripproxy.transports.timers import Timers
 
 log = logging.getLogger("gripproxy.websocket")
@@ -40,30 +39,6 @@ FAILED_LINGER = 1.0
 FRAME_HEAD_MAX = 10
 
 
-class Leg(Protocol):
-    """The other side of a client's WebSocket."""
-
-    def receive(self, event: Event) -> None:
-        """Take what the client sent; DISCONNECT when it is lost."""
-
-    def refresh(self) -> None:
-        """Ask the backend whether it has something to say."""
-
-    def release(self) -> None:
-        """Forget the client, who is gone; the backend may still have to be told so."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the client should not be read for now."""
-
-    @property
-    def uri(self) -> str:
-        """What the client asked for, absolute: URLs of filters are relative to it."""
-
-    def on_due(self) -> None:
-        """Do what is due, and say by `WebSocketHold.wake_at` when to be called again."""
-
-
 class WebSocketHold(Hold):
     """A WebSocket client."""
 
@@ -73,9 +48,7 @@ class WebSocketHold(Hold):
         "_close_code",
         "_ended_by",
         "_frames",
-        "_line",
-        "_meta",
-        "_reception",
+        "_sieve",
         "_timers",
         "framing",
         "has_closed",
@@ -105,14 +78,11 @@ class WebSocketHold(Hold):
         self._close_code: int | None = None
         # The word of the metric of ended holds; the first cause counts
         self._ended_by = ""
-        self._meta: dict[str, str] | None = None
         # Names, with the route's prefix
         self.channels = ()
         # For subscriptions with filters, whose items take the slow road
-        self._reception: Reception | None = None
+        self._sieve: Sieve | None = None
         self._frames: Frames | None = None
-        # For messages that wait for a filter's answer
-        self._line: Line | None = None
         self._timers: Timers | None = None
         connection.set_write_buffer_limits(high=holds.limits.unsent)
         holds.open[self] = None
@@ -222,27 +192,19 @@ class WebSocketHold(Hold):
         message = item.message
         if message is None or self.transport is GONE:
             return
-        reception = self._reception
-        if reception is not None and reception.filters(channel).drops(item, reception.scope()):
+        if self._sieve is not None and self._sieve.drops(channel, item):
             self.holds.metrics.filtered += 1
             return
         _ACTIONS[message.action](self, channel, item, message)
 
     def _publish_send(self, channel: str, item: Item, message: WsMessage) -> None:
-        content: bytes | None = message.content
-        if self._reception is not None:
-            conversation = self._reception.conversation(channel, item, message.content, message.content_filters)
-            if conversation is not None:
-                if self._line is None:
-                    self._line = self.holds.line(self, self.leg.uri, self._give_up)
-                self._line.put(conversation, lambda content: self._send_filtered(message, content))
-                return
-            try:
-                content = self._reception.content(channel, item, message.content, message.content_filters)
-            except FilterError as error:
-                log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
-                content = None
-        self._in_turn(lambda: self._send_filtered(message, content))
+        if self._sieve is None:
+            self.send(message.type, message.content)
+        else:
+            self._sieve.put(channel, item, message, lambda content: self._send_filtered(message, content), self._line)
+
+    def _line(self) -> Line:
+        return self.holds.line(self, self.leg.uri, self._give_up)
 
     def _send_filtered(self, message: WsMessage, content: bytes | None) -> None:
         if content is None:
@@ -252,10 +214,10 @@ class WebSocketHold(Hold):
 
     def _in_turn(self, do: Callable[[], None]) -> None:
         """Do something behind all that waits for a filter."""
-        if self._line is None:
+        if self._sieve is None:
             do()
         else:
-            self._line.put(None, lambda _: do())
+            self._sieve.in_turn(do)
 
     def _give_up(self) -> None:
         log.warning("%s: too much waits for a filter of %s", self.route.id, ", ".join(self.channels[:5]))
@@ -401,13 +363,9 @@ class WebSocketHold(Hold):
         self.channels = (*self.channels[:-1], group.key[2])
 
     def _filter(self, name: str, filters: tuple[str, ...]) -> None:
-        """Set a subscription's filters; the first makes every subscription of this client known to them."""
-        if self._reception is None:
-            if not filters:
-                return
-            channels = [Channel(one) for one in self.channels]
-            self._reception = Reception(channels, self._meta or {}, self.route.prefix)
-        self._reception.add(Channel(name, filters=filters))
+        """Set a subscription's filters, where there are any or were."""
+        if filters or self._sieve is not None:
+            self._need_sieve().set_filters(self.channels, name, filters)
 
     def _change_filters(self, name: str, filters: tuple[str, ...]) -> None:
         """Have other filters for what is published from now on; what was before goes by those it had."""
@@ -423,7 +381,7 @@ class WebSocketHold(Hold):
             hub.unsubscribe(self, realm, name, before)
 
     def _road(self, name: str) -> str:
-        return EACH if self._reception is not None and self._reception.filters(name) else self.framing
+        return EACH if self._sieve is not None and self._sieve.has_filters(name) else self.framing
 
     def _subscribe(self, message: ev.Subscribe) -> None:
         self.subscribe(self.route.prefix + message.channel, message.filters)
@@ -433,8 +391,8 @@ class WebSocketHold(Hold):
         if name in self.channels and name not in self.route.subscribe:
             self.holds.hub.unsubscribe(self, self.route.realm, name, self._road(name))
             self.channels = tuple(one for one in self.channels if one != name)
-            if self._reception is not None:
-                self._reception.remove(name)
+            if self._sieve is not None:
+                self._sieve.remove(name)
 
     def _detach(self, message: ev.Detach) -> None:
         self.is_detached = True
@@ -443,14 +401,12 @@ class WebSocketHold(Hold):
         """Nothing: sessions are Pushpin's experiment with a state service of its own."""
 
     def _set_meta(self, message: ev.SetMeta) -> None:
-        meta = dict(self._meta or {})
-        if message.value is None:
-            meta.pop(message.name, None)
-        else:
-            meta[message.name] = message.value
-        self._meta = meta or None
-        if self._reception is not None:
-            self._reception.meta = meta
+        self._need_sieve().set_meta(message.name, message.value)
+
+    def _need_sieve(self) -> Sieve:
+        if self._sieve is None:
+            self._sieve = Sieve(self.route)
+        return self._sieve
 
     def _set_keep_alive(self, message: ev.SetKeepAlive) -> None:
         self._need_timers().set_keep_alive(self, message)
@@ -510,8 +466,8 @@ class WebSocketHold(Hold):
         for name in self.channels:
             self.holds.hub.unsubscribe(self, self.route.realm, name, self._road(name))
         self.channels = ()
-        if self._line is not None:
-            self._line.clear()
+        if self._sieve is not None:
+            self._sieve.clear()
 
     def _leave(self) -> None:
         self.transport = GONE
