@@ -13,22 +13,21 @@ from a replica).
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 from gripproxy.errors import FilterError
-from gripproxy.grip.history import Moments, has_no_place
-from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Channel, Instruct, Link
+from gripproxy.grip.history import Moments
+from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Instruct, Link
 from gripproxy.grip.item import Item
 from gripproxy.grip.reception import Reception
 from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
 from gripproxy.transports import Done, Follow
 from gripproxy.transports.holds import Holds, log
+from gripproxy.transports.inquiry import Inquiry
 from gripproxy.transports.line import Line
 from gripproxy.transports.stream import StreamHold
-
-# Items that wait for a link; Pushpin's.
-QUEUE_MAX = 100
+from gripproxy.transports.waiting import WAITING_MAX, Waiting
 
 # Pushpin's: how often a link that failed is tried again, and the first pause in seconds, which doubles.
 RETRIES = 5
@@ -55,23 +54,20 @@ class LinkedStream(StreamHold):
         "_gap_at",
         "_gapped",
         "_hinted",
+        "_inquiry",
         "_instruct",
         "_is_begun",
         "_is_exclusive",
-        "_is_following",
-        "_is_paging",
         "_is_remembered",
         "_keep_alive_at",
         "_line",
         "_link_at",
-        "_moved",
         "_needed",
         "_page_ids",
         "_poll_at",
-        "_queue",
         "_seen",
-        "_sent",
         "_told",
+        "_waiting",
         "host",
         "link",
         "reception",
@@ -102,28 +98,24 @@ class LinkedStream(StreamHold):
         self._instruct: Instruct | None = instruct
         if instruct.hold is None:
             self.channels = ()
-        # Channel, item, and the moment at which it had come.
-        self._queue: list[tuple[str, Item, int]] = []
+        self._waiting = Waiting()
         self._gapped = _NOWHERE
         # Where the client was on a channel when a link had nothing for it.
         self._told = _NO_IDS
         self._seen = _NOWHERE
-        # Of the link that is under way: where the client was, and what has been written since.
-        self._sent = _NO_IDS
-        self._moved = _NOWHERE
+        # The link that is under way; None while none is.
+        self._inquiry: Inquiry | None = None
         # The moments before which the next link must not have been asked for: for the gaps, and for a hint.
         self._needed = self._hinted = 0
         self._attempts = 0
-        self._is_following = False
         # Whether the body that the hold begins with is out.
         self._is_begun = False
         # Whether everything waits: for the body that the hold begins with, for pages, for a link that is asked again.
         self._is_exclusive = True
         # Whether all that came since the last answer was asked for was known when it was taken.
         self._is_remembered = True
-        # Whether the last answer was a page: a next link without a hold.
-        self._is_paging = False
-        self._page_ids = _NO_IDS
+        # Of the last answer, where it was a page: a next link without a hold.
+        self._page_ids: Mapping[str, str] | None = None
         # For items that wait for a filter's answer; most streams have none.
         self._line: Line | None = None
         self._keep_alive_at = self._gap_at = self._link_at = self._poll_at = 0.0
@@ -132,7 +124,8 @@ class LinkedStream(StreamHold):
         """Subscribe. What comes waits until `proceed`, behind the body, and so does what came since the request."""
         missed = super().begin(moments)
         self._is_remembered = self.holds.history.reaches(moments.asked)
-        self._queue.extend((channel, item, moments.asked + 1) for channel, item in missed)
+        for channel, item in missed:
+            self._waiting.put(channel, item, moments.asked + 1)
         self._arm()
         return []
 
@@ -201,8 +194,8 @@ class LinkedStream(StreamHold):
                     self._told = {**self._told, channel: at}
                     self._hint()
                 return
-            if self.reception.reach(channel, item) and self._is_following:
-                self._moved |= {channel}
+            if self.reception.reach(channel, item) and self._inquiry is not None:
+                self._inquiry.moved.add(channel)
             self._pass(channel, item)
 
     def _is_hint(self, item: Item) -> bool:
@@ -250,14 +243,13 @@ class LinkedStream(StreamHold):
         return self.holds.history.since(self.route.realm, channel, last_id)
 
     def _keep(self, channel: str, item: Item, moment: int | None = None) -> None:
-        if len(self._queue) >= QUEUE_MAX:
+        if len(self._waiting) >= WAITING_MAX:
             self.holds.metrics.gaps["queue"] += 1
-            oldest, _, _ = self._queue.pop(0)
-            if oldest not in self.reception.ids:
+            if self._waiting.drop_oldest() not in self.reception.ids:
                 # Nothing would ever show that it is missing.
                 self.break_off("gap")
                 return
-        self._queue.append((channel, item, self.holds.history.moment if moment is None else moment))
+        self._waiting.put(channel, item, self.holds.history.moment if moment is None else moment)
 
     # Gaps
 
@@ -283,10 +275,9 @@ class LinkedStream(StreamHold):
 
     def _let_go(self) -> None:
         """Take up what waits, but for channels that still have a gap."""
-        waiting, self._queue = self._queue, []
-        for channel, item, moment in waiting:
+        for channel, item, moment in self._waiting.take():
             if channel in self._gapped:
-                self._queue.append((channel, item, moment))
+                self._waiting.put(channel, item, moment)
             elif self.transport is not GONE and channel in self.channels:
                 self._admit(channel, item, moment)
 
@@ -295,8 +286,9 @@ class LinkedStream(StreamHold):
 
         ``pause`` is the time in seconds before that.
         """
-        self._is_exclusive = self._is_paging = False
-        history, realm, ids = self.holds.history, self.route.realm, self.reception.ids
+        self._is_exclusive = False
+        self._page_ids = None
+        ids = self.reception.ids
         believed = set() if self.link is not None else set(ids)
         for channel in list(ids):
             at = ids[channel]
@@ -306,32 +298,23 @@ class LinkedStream(StreamHold):
                 continue
             if self._told.get(channel) == at:
                 believed.add(channel)
-            if channel in believed:
-                arrived = history.arrived(realm, channel, moments.asked)
-                is_behind = any(item.id is not None for item in arrived)
-                is_behind = is_behind or (self.link is None and not self._is_remembered)
-            else:
-                is_behind = history.is_behind(realm, channel, at) or not self._is_remembered
-            if is_behind:
+            if self._is_behind(channel, at, moments.asked, is_believed=channel in believed):
                 self._note_gap(channel, pause)
                 self._told = {**self._told, channel: at}
             if self.transport is GONE:
                 return
-        self._drop_told(moments.asked, believed)
+        self._waiting.settle(moments.asked, ids, believed, has_link=self.link is not None)
         self._let_go()
         self._told = {**self._told, **{channel: ids[channel] for channel in self._gapped if channel in ids}}
         self._set_poll()
 
-    def _drop_told(self, asked: int, believed: set[str]) -> None:
-        """Drop what had come before an answer was asked for, as far as the answer settles it."""
-        waiting, self._queue = self._queue, []
-        ids = self.reception.ids
-        for channel, item, moment in waiting:
-            is_settled = self._is_hint(item)
-            if channel in ids and not has_no_place(item):
-                is_settled = is_settled or item.id is None or (channel in believed and item.prev_id != ids[channel])
-            if moment > asked or not is_settled:
-                self._queue.append((channel, item, moment))
+    def _is_behind(self, channel: str, at: str, asked: int, *, is_believed: bool) -> bool:
+        """Whether a client may lack something of a channel according to memory, which does not know where it is."""
+        history, realm = self.holds.history, self.route.realm
+        if not is_believed:
+            return history.is_behind(realm, channel, at) or not self._is_remembered
+        arrived = history.arrived(realm, channel, asked)
+        return any(item.id is not None for item in arrived) or (self.link is None and not self._is_remembered)
 
     # Links
 
@@ -347,24 +330,23 @@ class LinkedStream(StreamHold):
     def _follow(self, moment: int) -> None:
         """Ask for the link, or share what others were answered after a moment."""
         link = self.link
-        if self._is_following or self.transport is GONE or link is None:
+        if self._inquiry is not None or self.transport is GONE or link is None:
             return
-        self._is_following = True
-        self._moved = _NOWHERE
-        self._sent = dict(self.reception.ids)
+        self._inquiry = Inquiry(self.reception.ids)
         self._gap_at = self._link_at = self._poll_at = 0.0
         self._arm()
         self.holds.metrics.recoveries["link"] += 1
-        last_ids = self._page_ids if self._is_paging else self.reception.last_ids()
+        last_ids = self._page_ids if self._page_ids is not None else self.reception.last_ids()
         self._tell(Follow(link, last_ids, moment))
 
     def advance(self, instruct: Instruct, uri: str, moments: Moments) -> None:
         """Take what a link answered: append its body, and hold as it says now."""
-        self._is_following = False
+        inquiry, self._inquiry = self._inquiry, None
         if self.transport is GONE:
             return
+        assert inquiry is not None, "no link is under way"
         self._attempts = 0
-        if self._repeats(instruct.channels, instruct.body):
+        if inquiry.repeats(instruct.channels, instruct.body):
             self._is_exclusive = True
             self._follow(self._needed)
             return
@@ -373,7 +355,7 @@ class LinkedStream(StreamHold):
             log.warning("%s: the next link %s asks for a response hold; the stream ends", self.route.id, uri)
             self.break_off("link")
         elif instruct.hold is not None:
-            self._adopt(instruct, moments)
+            self._adopt(instruct, moments, inquiry.moved)
             self._in_turn(lambda: self.write(instruct.body))
             self._take_up(moments, GAP_REPEAT)
             if self._hinted > moments.asked:
@@ -385,26 +367,22 @@ class LinkedStream(StreamHold):
             self._in_turn(lambda: self.write(instruct.body))
             self._in_turn(lambda: self.end("ended"))
 
-    def _repeats(self, channels: tuple[Channel, ...], body: bytes) -> bool:
-        """Whether an answer's body may have what was written while the answer was under way."""
-        if not self._moved or not body:
-            return False
-        told = {channel.name: channel.prev_id for channel in channels}
-        return any(told.get(name) != self._sent.get(name) for name in self._moved)
-
     def _turn_page(self, instruct: Instruct) -> None:
         """Go on with the next page; until there is one with a hold, everything waits."""
         prefix = len(self.route.prefix)
-        self._is_exclusive = self._is_paging = True
+        self._is_exclusive = True
         self.link = instruct.next_link
         self._page_ids = {one.name[prefix:]: one.prev_id for one in instruct.channels if one.prev_id is not None}
         self._follow(self.holds.history.moment + 1)  # never what was answered before: pages may go round in circles
 
-    def _adopt(self, instruct: Instruct, moments: Moments) -> None:
-        """Change to the subscriptions, meta, keep-alive and link of an instruct."""
+    def _adopt(self, instruct: Instruct, moments: Moments, moved: Set[str]) -> None:
+        """Change to the subscriptions, meta, keep-alive and link of an instruct.
+
+        On ``moved`` channels something was written since it was asked for, of which it had nothing.
+        """
         hub, realm = self.holds.hub, self.route.realm
         self._is_remembered = self.holds.history.reaches(moments.asked)
-        moved = {name: self.reception.ids[name] for name in self._moved if name in self.reception.ids}
+        places = {name: self.reception.ids[name] for name in moved if name in self.reception.ids}
         self.reception = Reception(instruct.channels, instruct.meta, self.route.prefix)
         names = tuple(channel.name for channel in instruct.channels)
         self._told = {name: at for name, at in self._told.items() if name in names} or _NO_IDS
@@ -415,19 +393,19 @@ class LinkedStream(StreamHold):
             if name not in self.channels:
                 group = hub.subscribe(self, realm, name, self.road)
                 missed = self.holds.missed(group, realm, name, self.moment(name, moments), self.is_carried)
-                self._queue.extend((name, item, moments.asked + 1) for item in missed)
+                for item in missed:
+                    self._waiting.put(name, item, moments.asked + 1)
         self.channels = names
-        for name in moved.keys() & self.reception.ids.keys():
-            self.reception.ids[name] = moved[name]  # the answer had nothing of what was written meanwhile
+        for name in places.keys() & self.reception.ids.keys():
+            self.reception.ids[name] = places[name]
         self.link = instruct.next_link
         self._gapped = _NOWHERE
-        self._moved = _NOWHERE
         self.keep_alive = self.holds.share(instruct.keep_alive)
         self._start_keep_alive()
 
     def fail(self, reason: str) -> None:
         """Take notice that the link did not answer as it should: try again later, or give up."""
-        self._is_following = False
+        self._inquiry = None
         if self.transport is GONE:
             return
         if self._attempts >= RETRIES:
@@ -437,7 +415,7 @@ class LinkedStream(StreamHold):
         pause = RETRY_DELAY * (2**self._attempts + random.random())  # noqa: S311  # spreads retries
         self._attempts += 1
         self._link_at = self._now() + pause
-        if self._is_exclusive and not self._is_paging:
+        if self._is_exclusive and self._page_ids is None:
             self._is_exclusive = False
             self._let_go()
         self._arm()

@@ -10,8 +10,9 @@ from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Channel, Instruct, KeepAlive, Link
 from gripproxy.grip.item import HttpStream, Item
 from gripproxy.transports import Done, Follow
-from gripproxy.transports.line import WAITING_MAX
-from gripproxy.transports.linked import GAP_REPEAT, GAP_SPREAD, QUEUE_MAX, RETRIES, LinkedStream
+from gripproxy.transports.line import WAITING_MAX as LINE_MAX
+from gripproxy.transports.linked import GAP_REPEAT, GAP_SPREAD, RETRIES, LinkedStream
+from gripproxy.transports.waiting import WAITING_MAX
 from tests.unit.transports.world import REALM, Transport, World, item, streaming
 
 NEXT = "http://client.test/next"
@@ -554,9 +555,9 @@ def test_the_answer_of_a_link_waits_its_turn(world: World) -> None:
 def test_too_much_that_waits_for_a_filter_cuts_the_stream(world: World) -> None:
     hold = world.linked(streaming(CHECKED, meta=META))
     transport: Any = hold.connection
-    world.publish(*(item(str(number), str(number - 1)) for number in range(2, 2 + WAITING_MAX)))
+    world.publish(*(item(str(number), str(number - 1)) for number in range(2, 2 + LINE_MAX)))
     assert [] == world.outcomes
-    world.publish(item(str(2 + WAITING_MAX), str(1 + WAITING_MAX)))
+    world.publish(item(str(2 + LINE_MAX), str(1 + LINE_MAX)))
     assert (Done("filter"), "closed") == (world.take_outcome(), transport.closing)
     world.reply((204, (), b""))
     assert ([], b"") == (world.questions, transport.take())
@@ -576,10 +577,10 @@ def test_the_answer_to_a_client_that_has_left_is_not_used(world: World) -> None:
 
 def test_too_much_that_waits_on_a_reliable_channel_is_asked_for(world: World) -> None:
     hold = world.linked(streaming(Channel("c", "1")))
-    world.publish(*(item(str(number), str(number - 1)) for number in range(3, QUEUE_MAX + 50)))
+    world.publish(*(item(str(number), str(number - 1)) for number in range(3, WAITING_MAX + 50)))
     world.advance(SOON)
     follow(world)
-    newest = QUEUE_MAX + 49
+    newest = WAITING_MAX + 49
     answer(world, hold, streaming(Channel("c", str(newest)), body=b"all "))
     world.publish(item(str(newest + 1), str(newest)))
     assert f"all {newest + 1}".encode() == written(hold)
@@ -590,7 +591,7 @@ def test_too_much_that_waits_elsewhere_cuts_the_stream() -> None:
     world = World(Limits(history_items=0))
     hold = world.linked_at_body(streaming("c"))
     transport: Any = hold.connection
-    world.publish(*(item(content="x") for _ in range(QUEUE_MAX)))
+    world.publish(*(item(content="x") for _ in range(WAITING_MAX)))
     assert [] == world.outcomes
     world.publish(item(content="x"))
     assert (Done("gap"), "closed") == (world.take_outcome(), transport.closing)
