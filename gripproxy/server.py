@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -47,8 +48,11 @@ LINGERING_TIME = 2.0
 ENDED_PER_SECOND = 1000
 DRAIN_TICK = 0.05
 
-# Seconds that requests under way get to be answered when the proxy stops.
+# Seconds behind the drain in which requests under way may be answered, and backends told what they have to know.
 HANDLER_GRACE = 2.0
+
+# Seconds that those requests get to notice that they are cut.
+CUT_GRACE = 0.05
 
 # Descriptors beside clients: listeners, logs, backends.
 RESERVED_FILES = 256
@@ -164,7 +168,7 @@ class Server:
         try:
             await stop.wait()
         finally:
-            log.info("stopping")
+            log.info("stopping: %d clients are held", len(holds.open))
             control.unready = "The proxy is stopping."
             for server in self._servers:
                 server.close()
@@ -174,13 +178,13 @@ class Server:
             subscriptions.close()
             connections.pre_shutdown()
             await drain(holds, config.server.shutdown_timeout, hurry)
-            await connections.shutdown(HANDLER_GRACE)
             publishers.pre_shutdown()
-            await publishers.shutdown(HANDLER_GRACE)
+            await finish(holds, (connections, publishers), hurry)
             delivery.close()
             wheel.close()
             await backend.close()
             collector.stop()
+            log.info("stopped")
 
     async def _listen(self, address: str, factory: Any, tls: ssl.SSLContext | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -204,10 +208,7 @@ class Server:
 
 
 async def drain(holds: Holds, seconds: float, hurry: asyncio.Event) -> None:
-    """End all holds, many of them spread over ``seconds``: their clients come back, and not all at once.
-
-    Then wait for what the backends are still to be told (DISCONNECT events, gone links), a little.
-    """
+    """End all holds, many of them spread over ``seconds``: their clients come back, and not all at once."""
     ending = list(holds.open)
     a_slice = max(1, round(max(len(ending) / seconds, ENDED_PER_SECOND) * DRAIN_TICK)) if seconds else len(ending)
     for start in range(0, len(ending), a_slice or 1):
@@ -216,8 +217,34 @@ async def drain(holds: Holds, seconds: float, hurry: asyncio.Event) -> None:
                 hold.end("shutdown")
         if start + a_slice < len(ending) and not hurry.is_set():
             await asyncio.sleep(DRAIN_TICK)
-    end = asyncio.get_running_loop().time() + HANDLER_GRACE
-    while holds.talking and asyncio.get_running_loop().time() < end and not hurry.is_set():  # noqa: ASYNC110  # rare
+
+
+async def finish(holds: Holds, servers: Sequence[web.Server], hurry: asyncio.Event) -> None:
+    """Let end what is under way, for HANDLER_GRACE seconds at most and none after a second signal; cut what is left.
+
+    Under way are requests, and what the backends are still to be told (DISCONNECT events, gone links).
+    """
+
+    async def end() -> None:
+        await asyncio.gather(_silence(holds), *(server.shutdown(HANDLER_GRACE) for server in servers))
+
+    waits: list[asyncio.Task[Any]] = [asyncio.create_task(end()), asyncio.create_task(hurry.wait())]
+    await asyncio.wait(waits, timeout=HANDLER_GRACE, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.wait(waits)
+    if left := sum(len(server.connections) for server in servers):
+        log.warning("cut what was still under way: requests of %d clients", left)
+    for hold in list(holds.open):  # held since the drain
+        if hold in holds.open:
+            hold.end("shutdown")
+    # aiohttp waits its timeout twice: for the end of a request, and for what it told to end. Together too long above.
+    await asyncio.gather(*(server.shutdown(CUT_GRACE) for server in servers))
+
+
+async def _silence(holds: Holds) -> None:
+    """Return when no conversation with a backend is left."""
+    while holds.talking:  # noqa: ASYNC110  # rare
         await asyncio.sleep(DRAIN_TICK)
 
 

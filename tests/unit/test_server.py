@@ -1,13 +1,14 @@
 """What the house does beside building its parts: options of sockets, and the end of holds."""
 
 import asyncio
+import selectors
 import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gripproxy.server import ENDED_PER_SECOND, USER_TIMEOUT, drain, tune
+from gripproxy.server import CUT_GRACE, ENDED_PER_SECOND, HANDLER_GRACE, USER_TIMEOUT, drain, finish, tune
 
 
 def test_peers_that_vanish_are_noticed() -> None:
@@ -55,9 +56,94 @@ def test_nobody_is_ended_twice() -> None:
 def test_a_second_signal_ends_all_at_once() -> None:
     async def test() -> None:
         holds, hurry = crowd(10 * ENDED_PER_SECOND), asyncio.Event()
-        holds.talking = 1  # a backend that is never done
         hurry.set()
         await drain(holds, 3600.0, hurry)
         assert 10 * ENDED_PER_SECOND == len(holds.ended)
 
     asyncio.run(asyncio.wait_for(test(), 10))
+
+
+class Jumping(selectors.SelectSelector):
+    """Where nothing comes in, a loop's waits are over at once: its clock jumps."""
+
+    passed = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        self.passed += timeout or 0.0
+        return super().select(0)
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self.clock = Jumping()
+        super().__init__(self.clock)
+
+    def time(self) -> float:
+        return self.clock.passed
+
+
+class Server:
+    """Like aiohttp's: shutdown waits for a request, and as long again for what it told to end."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = asyncio.create_task(asyncio.sleep(seconds))
+        self.is_cut = False
+
+    @property
+    def connections(self) -> list[object]:
+        return [] if self._left.done() else [self]
+
+    async def shutdown(self, timeout: float) -> None:
+        await asyncio.wait([self._left], timeout=timeout)
+        await asyncio.wait([self._left], timeout=timeout)
+        self.is_cut = not self._left.done()
+
+
+def time_to_finish(*requests: float, talking: int = 0, hurry_after: float | None = None) -> tuple[float, list[bool]]:
+    """Return how long it takes with a server for each request of so many seconds, and which servers cut theirs."""
+    loop = JumpingLoop()
+
+    async def test() -> tuple[float, list[bool]]:
+        holds, hurry = crowd(0), asyncio.Event()
+        holds.talking = talking
+        if hurry_after is not None:
+            loop.call_later(hurry_after, hurry.set)
+        servers: Any = [Server(seconds) for seconds in requests]
+        await finish(holds, servers, hurry)
+        return loop.time(), [server.is_cut for server in servers]
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(test())
+
+
+def test_requests_under_way_are_waited_for() -> None:
+    seconds, are_cut = time_to_finish(0.5, 1.0)
+    assert (1.0, [False, False]) == (pytest.approx(seconds), are_cut)
+
+
+@pytest.mark.parametrize("talking", [0, 1])
+def test_nothing_outlives_the_grace(talking: int) -> None:
+    """However many doors have requests that hang, and whether or not a backend is still being told something."""
+    seconds, are_cut = time_to_finish(3600.0, 3600.0, talking=talking)
+    assert [True, True] == are_cut
+    assert HANDLER_GRACE + 2 * CUT_GRACE == pytest.approx(seconds)
+
+
+def test_backends_are_told_what_they_are_still_to_know_within_the_grace() -> None:
+    seconds, _ = time_to_finish(0.0, talking=1)
+    assert pytest.approx(HANDLER_GRACE) == seconds
+
+
+def test_a_second_signal_cuts_what_is_under_way() -> None:
+    seconds, are_cut = time_to_finish(3600.0, 3600.0, talking=1, hurry_after=0.5)
+    assert [True, True] == are_cut
+    assert 0.5 + 2 * CUT_GRACE == pytest.approx(seconds)
+
+
+def test_who_is_held_meanwhile_is_told_too() -> None:
+    async def test() -> None:
+        holds = crowd(3)
+        await finish(holds, (), asyncio.Event())
+        assert (["shutdown"] * 3, {}) == (holds.ended, holds.open)
+
+    asyncio.run(test())
