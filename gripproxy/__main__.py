@@ -1,6 +1,7 @@
 """The command line: `gripproxy run`, `check`, `publish`, `load`, `import-routes`; each lives with its subject."""
 
 import asyncio
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,13 +11,15 @@ import click
 
 from gripproxy import __version__
 from gripproxy import check as checking
-from gripproxy.config import Config, load
+from gripproxy.config import Config, load, unread
 from gripproxy.errors import ConfigError
 from gripproxy.import_routes import import_routes_command
 from gripproxy.load.command import load_command
 from gripproxy.logs import configure
 from gripproxy.publish import publish_command
 from gripproxy.server import Server
+
+log = logging.getLogger("gripproxy")
 
 CONFIG_OPTION = click.option(
     "--config", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file (TOML)."
@@ -39,7 +42,10 @@ def run(config: Path | None, listen: str | None, control: str | None, backend: s
     overrides = {"server.listen": listen, "control.listen": control, "backend": backend}
     try:
         settings: Config = load(config, os.environ, overrides)
+        checking.verify(settings)
         configure(settings.log)
+        for text in unread(os.environ):
+            log.warning("%s", text)
         _run(Server(settings))
     except ConfigError as error:
         _fail(str(error), 2)

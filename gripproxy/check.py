@@ -1,6 +1,7 @@
 """The command ``gripproxy check``: what a configuration comes to, before anything listens.
 
-Whatever ``gripproxy run`` would refuse at its start is refused here with the same words.
+Whatever ``gripproxy run`` would refuse at its start is refused here with the same words, for it asks here first. Only
+what others have may still be in its way then: a port in use, an address that is not this machine's.
 """
 
 import ssl
@@ -30,13 +31,23 @@ def check(path: Path | None, environment: Mapping[str, str] = {}, overrides: Map
     Raises: ConfigError, in one line, for anything that would keep the proxy from starting.
     """
     loaded = config.load(path, environment, overrides)
+    routes = verify(loaded)
+    found = [*config.warnings(loaded), *config.unread(environment)]
+    return [*describe(loaded, routes), *(f"warning: {text}" for text in found)]
+
+
+def verify(configuration: Config) -> Routes:
+    """Make what can be made of a configuration without listening: keys, certificates, routes.
+
+    Raises: ConfigError
+    """
     # Any random key does: it signs nothing here.
-    routes = Routes(loaded, b"random")
-    Publishers(loaded)
-    check_certificates(loaded)
-    if loaded.zeromq.is_used:
-        require_pyzmq(loaded)
-    return [*describe(loaded, routes), *(f"warning: {text}" for text in config.warnings(loaded))]
+    routes = Routes(configuration, b"random")
+    Publishers(configuration)
+    check_certificates(configuration)
+    if configuration.zeromq.is_used:
+        require_pyzmq(configuration)
+    return routes
 
 
 def describe(configuration: Config, routes: Routes) -> list[str]:
@@ -73,7 +84,9 @@ def check_certificates(configuration: Config) -> None:
             try:
                 ssl.create_default_context(cafile=route.ca)
             except OSError as error:
-                raise configuration.error(f"routes[{index}].ca", _reason(error)) from None
+                raise configuration.error(
+                    f"routes[{index}].ca", f"{route.ca!r} cannot be used: {_reason(error)}"
+                ) from None
 
 
 def _load_certificate(configuration: Config, name: str, certificate: str, key: str) -> None:
@@ -82,13 +95,16 @@ def _load_certificate(configuration: Config, name: str, certificate: str, key: s
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key or None, lambda: "")
     except OSError as error:
-        raise configuration.error(name, _reason(error)) from None
+        files = f"{certificate!r} with {key!r}" if key else repr(certificate)
+        raise configuration.error(name, f"{files} cannot be used: {_reason(error)}") from None
 
 
 def _reason(error: OSError) -> str:
     # The text of an SSLError, "[X509: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:4095)", is for its authors.
+    if "PEM lib" in str(error):
+        return "no certificate and private key in PEM, or the key has a password"
     reason = getattr(error, "reason", None) or error.strerror or str(error)
-    return f"cannot be used: {reason.replace('_', ' ').lower()}"
+    return reason.replace("_", " ").lower()
 
 
 def _publishers(name: str, realm: config.Realm) -> str:

@@ -1,6 +1,7 @@
 """The house: builds every object, listens, and ends it all in good order."""
 
 import asyncio
+import errno
 import logging
 import os
 import secrets
@@ -54,6 +55,14 @@ HANDLER_GRACE = 2.0
 # Seconds that those requests get to notice that they are cut.
 CUT_GRACE = 0.05
 
+# Why an address can't be listened on, by the error's number, where the system's words leave open what to do.
+WHY_NOT = {
+    errno.EADDRINUSE: "it is in use; another gripproxy?",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.EACCES: "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, Unix sockets a folder to write to",
+    errno.ENOENT: "there is no such folder",
+}
+
 # Descriptors beside clients: listeners, logs, backends.
 RESERVED_FILES = 256
 
@@ -68,7 +77,7 @@ class Server:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then end the holds and return.
 
-        Raises: ConfigError, OSError when an address can't be listened on.
+        Raises: ConfigError, also when an address can't be listened on.
         """
         config = self._config
         loop = asyncio.get_running_loop()
@@ -146,9 +155,12 @@ class Server:
         metrics.watch("passes", lambda: hub.passes)
 
         for address in config.server.listen:
-            await self._listen(address, connections.accept, tls=self._tls())
-        await self._listen(config.control.listen, publishers)
-        zeromq.open()
+            await self._listen("server.listen", address, connections.accept, tls=self._tls())
+        await self._listen("control.listen", config.control.listen, publishers)
+        try:
+            zeromq.open()
+        except OSError as error:
+            raise config.error("zeromq", f"cannot use {error.strerror}") from None
         inputs = asyncio.create_task(zeromq.run())
         inputs.add_done_callback(_log_end)
         for text in warnings(config):
@@ -186,16 +198,20 @@ class Server:
             collector.stop()
             log.info("stopped")
 
-    async def _listen(self, address: str, factory: Any, tls: ssl.SSLContext | None = None) -> None:
+    async def _listen(self, key: str, address: str, factory: Any, tls: ssl.SSLContext | None = None) -> None:
         loop = asyncio.get_running_loop()
         parsed = parse_address(address)
         backlog = self._config.server.backlog
-        if parsed.path:
-            self._servers.append(await loop.create_unix_server(factory, parsed.path, backlog=backlog, ssl=tls))
-            return
-        server = await loop.create_server(factory, parsed.host or None, parsed.port, backlog=backlog, ssl=tls)
-        for listener in server.sockets:
-            tune(listener)
+        try:
+            if parsed.path:
+                server = await loop.create_unix_server(factory, parsed.path, backlog=backlog, ssl=tls)
+            else:
+                server = await loop.create_server(factory, parsed.host or None, parsed.port, backlog=backlog, ssl=tls)
+        except OSError as error:
+            raise self._config.error(key, f"cannot listen on {address!r}: {why_not(error)}") from None
+        if not parsed.path:
+            for listener in server.sockets:
+                tune(listener)
         self._servers.append(server)
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -246,6 +262,13 @@ async def _silence(holds: Holds) -> None:
     """Return when no conversation with a backend is left."""
     while holds.talking:  # noqa: ASYNC110  # rare
         await asyncio.sleep(DRAIN_TICK)
+
+
+def why_not(error: OSError) -> str:
+    """Say why an address can't be listened on, and what to do about it."""
+    if isinstance(error, socket.gaierror):
+        return "there is no such host"
+    return WHY_NOT.get(error.errno or 0) or os.strerror(error.errno or 0)
 
 
 def tune(listener: Any) -> None:

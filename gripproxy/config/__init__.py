@@ -45,6 +45,7 @@ __all__ = [
     "parse_backend",
     "parse_endpoint",
     "setting_types",
+    "unread",
     "warnings",
 ]
 
@@ -272,12 +273,22 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 reason = f"{WELL_KNOWN_KEY!r} is known to everyone, and control.listen is not on loopback"
                 raise SettingError(f"realms.{name}.key", reason)
         self._check_realm("zeromq.realm", self.zeromq.realm)
+        self._check_doors()
         seen: dict[tuple[str, str], int] = {}
         for index, route in enumerate(self.routes):
             self._check_realm(f"routes[{index}].realm", route.realm)
             first = seen.setdefault((route.host.lower(), route.path), index)
             if first != index:
                 raise SettingError(f"routes[{index}].path", f"routes[{first}] has the same host and path")
+
+    def _check_doors(self) -> None:
+        doors: dict[Address, str] = {}
+        listening = {f"server.listen[{index}]": text for index, text in enumerate(self.server.listen)}
+        for key, text in {**listening, "control.listen": self.control.listen}.items():
+            address = parse_address(text)
+            first = doors.setdefault(address, key)
+            if first != key and (address.path or address.port):
+                raise SettingError(key, f"{first} is {text!r}, too")
 
     def _check_realm(self, key: str, name: str) -> None:
         if name not in self.realms:
@@ -333,6 +344,22 @@ def warnings(config: Config) -> list[str]:
         if endpoint and not parse_endpoint(endpoint).is_loopback
     ]
     return found
+
+
+def unread(environment: Mapping[str, str]) -> list[str]:
+    """What looks like a variable of ours and is none, for want of an underscore; one line each."""
+    known = {
+        f"{table}_{name}".upper()
+        for table, kind in setting_types(Config).items()
+        if isinstance(kind, type) and issubclass(kind, Struct)
+        for name in setting_types(kind)
+    }
+    close = ENVIRONMENT_PREFIX.removesuffix("_")
+    return [
+        f"environment: {name} is not read: two underscores stand before table and setting"
+        for name in sorted(environment)
+        if name.startswith(close) and not name.startswith(ENVIRONMENT_PREFIX) and name.removeprefix(close) in known
+    ]
 
 
 def _check(struct: Struct, checks: Mapping[str, Callable[[str], object]]) -> None:

@@ -409,7 +409,7 @@ def test_the_proxy_ends_in_order_and_leaves_nothing(
 def test_an_address_in_use_keeps_the_proxy_from_starting(processes: Processes, backend: str, connect: Connect) -> None:
     address = free_address()
     connect(zmq.PULL, address, is_binding=True)
-    with pytest.raises(RuntimeError, match=rf"gripproxy: .*{address}: Address already in use"):
+    with pytest.raises(RuntimeError, match=rf"zeromq: cannot use {address}: Address already in use"):
         start(processes, backend, pull=address)
 
 

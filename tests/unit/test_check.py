@@ -4,11 +4,13 @@ import datetime
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gripproxy.__main__ import main
 from gripproxy.check import check
 from gripproxy.errors import ConfigError
 
@@ -100,12 +102,15 @@ def test_everything_that_differs_is_described_without_secrets(tmp_path: Path) ->
     [
         ("[serve]", "serve: there is no such setting; did you mean 'server'?"),
         ("[realms.a]\nkey = 'hex:x'", "realms.a.key: the key is not valid hex"),
-        ("[server]\ncertificate = 'rubbish.pem'", "server.certificate: cannot be used: "),
-        ("ca = 'rubbish.pem'", "routes[0].ca: cannot be used: "),
-        ("client_cert = 'rubbish.pem'", "routes[0].client_cert: cannot be used: "),
+        (
+            "[server]\ncertificate = 'rubbish.pem'",
+            "server.certificate: 'FOLDER/rubbish.pem' cannot be used: no certificate and private key in PEM",
+        ),
+        ("ca = 'rubbish.pem'", "routes[0].ca: 'FOLDER/rubbish.pem' cannot be used: no certificate or crl found"),
+        ("client_cert = 'rubbish.pem'", "routes[0].client_cert: 'FOLDER/rubbish.pem' cannot be used: no certificate"),
         (
             "client_cert = 'good.pem'\nclient_key = 'other.key'",
-            "routes[0].client_cert: cannot be used: key values mismatch",
+            "routes[0].client_cert: 'FOLDER/good.pem' with 'FOLDER/other.key' cannot be used: key values mismatch",
         ),
     ],
 )
@@ -119,8 +124,25 @@ def test_what_would_keep_the_proxy_from_starting_is_said(tmp_path: Path, text: s
     with pytest.raises(ConfigError) as caught:
         check(path)
 
-    assert str(caught.value).startswith(f"{path}: {message}")
+    assert str(caught.value).startswith(f"{path}: {message.replace('FOLDER', str(tmp_path))}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", ["ca", "client_cert"])
+def test_run_refuses_what_check_refuses(tmp_path: Path, setting: str) -> None:
+    """Before anything listens, in the same line and with the same exit code."""
+    (tmp_path / "rubbish.pem").write_text("rubbish")
+    path = tmp_path / "config.toml"
+    path.write_text(f"[[routes]]\nbackends = 'https://a'\n{setting} = 'rubbish.pem'\n")
+    checked, run = (CliRunner().invoke(main, [command, "--config", str(path)]) for command in ("check", "run"))
+    assert (2, f"{path}: routes[0].{setting}: ") == (run.exit_code, run.output[: len(f"{path}: routes[0].{setting}: ")])
+    assert (checked.exit_code, checked.output) == (run.exit_code, run.output)
+
+
+def test_variables_that_lack_an_underscore_are_warned_of() -> None:
+    lines = check(None, {"GRIPPROXY_LOG_LEVEL": "debug", "GRIPPROXY_PORT": "x"}, {"backend": "http://127.0.0.1:8000"})
+    warning = "warning: environment: GRIPPROXY_LOG_LEVEL is not read: two underscores stand before table and setting"
+    assert [warning] == [line for line in lines if line.startswith("warning")]
 
 
 def test_certificates_that_fit_are_good(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the house does beside building its parts: options of sockets, and the end of holds."""
 
 import asyncio
+import errno
 import selectors
 import socket
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gripproxy.server import CUT_GRACE, ENDED_PER_SECOND, HANDLER_GRACE, USER_TIMEOUT, drain, finish, tune
+from gripproxy.server import CUT_GRACE, ENDED_PER_SECOND, HANDLER_GRACE, USER_TIMEOUT, drain, finish, tune, why_not
 
 
 def test_peers_that_vanish_are_noticed() -> None:
@@ -18,6 +19,19 @@ def test_peers_that_vanish_are_noticed() -> None:
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             assert USER_TIMEOUT == listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EADDRINUSE, "bind"), "it is in use; another gripproxy?"),
+        (OSError(errno.EADDRNOTAVAIL, "bind"), "this machine has no such address"),
+        (OSError(errno.ENOTDIR, "bind"), "Not a directory"),
+        (socket.gaierror(-2, "Name or service not known"), "there is no such host"),
+    ],
+)
+def test_it_is_said_why_an_address_cannot_be_listened_on(error: OSError, reason: str) -> None:
+    assert reason == why_not(error)
 
 
 class Hold:

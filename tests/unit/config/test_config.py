@@ -152,6 +152,10 @@ REALM = '[realms.headline]\nkey = "changeme"\n'
         ),
         (ONE_ROUTE + "cors = ['a']\n", """routes[0].cors[0]: must be "*" or scheme://host[:port], not 'a'"""),
         (ONE_ROUTE + "client_key = 'config.toml'\n", "routes[0].client_cert: is missing, though client_key is given"),
+        (
+            "[server]\nlisten = ':80'\n[control]\nlisten = '*:80'\n",
+            "control.listen: server.listen[0] is '*:80', too",
+        ),
         (ONE_ROUTE + ONE_ROUTE, "routes[1].path: routes[0] has the same host and path"),
         (
             ONE_ROUTE + "host = 'A'\n" + ONE_ROUTE + "host = 'a'\n",
