@@ -5,12 +5,15 @@ the item that their client is at, and what came since a moment. A moment is a nu
 """
 
 import asyncio
+import logging
 
 from gripproxy.config import Limits
 from gripproxy.grip.item import Item
 from gripproxy.grip.sequencer import Sequencer
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
+
+log = logging.getLogger("gripproxy.delivery")
 
 
 class Delivery:
@@ -19,6 +22,7 @@ class Delivery:
     def __init__(self, hub: Hub, limits: Limits, metrics: Metrics, loop: asyncio.AbstractEventLoop) -> None:
         self._hub = hub
         self._loop = loop
+        self._metrics = metrics
         self._sequencer = Sequencer(
             wait=limits.message_wait,
             duplicate_ttl=limits.duplicates_age,
@@ -98,6 +102,8 @@ class Delivery:
         self._begin_turn()
         for key, item in self._sequencer.due(self._loop.time()):
             assert isinstance(key, tuple)
+            self._metrics.gaps["late"] += 1
+            log.debug("channel %r: item %r has waited for %r long enough", item.channel, item.id, item.prev_id)
             self._hub.deliver(key[0], item)
         if self._sequencer.deadline is not None:
             self._wait(self._sequencer.deadline)

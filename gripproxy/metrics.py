@@ -27,9 +27,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Upper bounds in seconds: a backend near by answers within milliseconds, the longest wait is its timeout (60 s).
 BACKEND_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
-# Upper bounds in seconds: one subscriber costs microseconds, 100,000 of them about half a second.
-FANOUT_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-
 # Counts by the value of one label, or by a tuple of values where a meter has several labels.
 Tally = defaultdict[str | tuple[str, ...], int]
 
@@ -173,7 +170,6 @@ METERS = (
         ("chunk", "plain", "frame", "deflated", "each"),
     ),
     Meter("passes", "counter", "passes", "Passes over a channel's subscribers; each may carry several items."),
-    Meter("delivered_bytes", "counter", "delivered_bytes", "Bytes of items written to clients."),
     Meter("filtered", "counter", "filtered", "Deliveries that a filter held back."),
     Meter("disconnects", "counter", "disconnects", "Held clients whose connection ended, by reason.", ("reason",)),
     Meter(
@@ -186,7 +182,6 @@ METERS = (
     ),
     Meter("backend_retries", "counter", "backend_retries", "Requests to backends that were sent again."),
     Meter("backend_seconds", "histogram", "backend_seconds", "Time until a backend's response head was there."),
-    Meter("fanout_seconds", "histogram", "fanout_seconds", "Time from accepting an item to its last write."),
     Meter("gaps", "counter", "gaps", "Gaps found in a channel's order, by what was done.", ("kind",)),
     Meter("recoveries", "counter", "recoveries", "Holds that asked the backend again, by cause.", ("cause",)),
     Meter("sink_errors", "counter", "sink_errors", "Batches whose local delivery failed; the log has the traceback."),
@@ -217,13 +212,11 @@ class Metrics:
     duplicates: int
     deliveries: Tally
     passes: int
-    delivered_bytes: int
     filtered: int
     disconnects: Tally
     backend_requests: Tally
     backend_retries: int
     backend_seconds: Histogram
-    fanout_seconds: Histogram
     gaps: Tally
     recoveries: Tally
     sink_errors: int
@@ -235,7 +228,6 @@ class Metrics:
                 start = defaultdict(int, dict.fromkeys(meter.known, 0)) if meter.labels else 0
                 setattr(self, meter.attribute, start)
         self.backend_seconds = Histogram(BACKEND_BOUNDS)
-        self.fanout_seconds = Histogram(FANOUT_BOUNDS)
         self._readers: dict[str, Callable[[], float | Mapping[str, float]]] = {}
         self.registry = CollectorRegistry()
         self.registry.register(_Reader(self))

@@ -77,7 +77,7 @@ class Opening:
             async with asyncio.timeout(self._limits.websocket_handshake_timeout):
                 answer = await leg.open()
         except TimeoutError:
-            self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
+            self._refuse_late(client, route)
             return
         if isinstance(answer, Reject):
             client.respond(answer.status, answer.reason, answer.fields, answer.body)
@@ -111,7 +111,7 @@ class Opening:
             async with asyncio.timeout(self._limits.websocket_handshake_timeout):
                 upgraded = await self._backend.upgrade(route, replace(asked, fields=fields))
         except TimeoutError:
-            self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
+            self._refuse_late(client, route)
             return
         except BackendError as error:
             self._fail(client, route, asked, error)
@@ -141,6 +141,14 @@ class Opening:
         leg.begin(hold, upgraded.received)
         if received:
             hold.data_received(received)
+
+    def _refuse_late(self, client: Client, route: Route) -> None:
+        log.warning(
+            "%s: no backend accepted a WebSocket within %g s (limits.websocket_handshake_timeout)",
+            route.id,
+            self._limits.websocket_handshake_timeout,
+        )
+        self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
 
     def _session_limits(self, route: Route) -> SessionLimits:
         limits = self._session_limits_of.get(route.one_event)

@@ -94,11 +94,13 @@ class Proxy:
             log.info("%s: refused: %s", client.peer, error)
             client.is_kept = False
             self._refuse(client, error.status, f"{error}\n")
+            self._count(client)
             return CLOSED
         route = self._routes.match(host, target)
         if route is None:
             log.info("%s: no route for host %r, path %r", client.peer, host, target[:200])
             self._refuse(client, 502, "Route not found\n")
+            self._count(client)
             return self._finish(client)
         if route.cors:
             client.cors = Cors.of(request.method, request.raw_headers, route.cors)
@@ -109,7 +111,7 @@ class Proxy:
         except ConnectionResetError:
             return CLOSED
         finally:
-            self._metrics.requests[STATUS_CLASSES[client.status // 100]] += 1
+            self._count(client)
             if access.isEnabledFor(logging.INFO):
                 access.info(
                     "%s %s %s%s route=%s %s",
@@ -227,6 +229,13 @@ class Proxy:
         instruct = prepare(route, instruct, self._limits)
         if instruct.hold == "response":
             if not isinstance(asked.body, bytes) or len(asked.body) > self._limits.replay_body:
+                most = self._limits.replay_body
+                log.warning(
+                    "%s %s: no hold, as the request has more than %d bytes (limits.replay_body)",
+                    asked.method,
+                    route.id,
+                    most,
+                )
                 self._refuse(client, 400, "Request too large to accept GRIP instruct.\n")
                 return
             hold_response(self.holds, client, route, asked, instruct, uri, moments)
@@ -342,6 +351,9 @@ class Proxy:
     def _finish(self, client: Client) -> web.StreamResponse:
         """End the exchange, unless a hold has taken the client."""
         return CLOSED if client.is_taken else client.finish(self.holds.wheel, self._keepalive_timeout)
+
+    def _count(self, client: Client) -> None:
+        self._metrics.requests[STATUS_CLASSES[client.status // 100]] += 1
 
     # Answers of the proxy's own
 

@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -92,7 +92,8 @@ class Server:
         hub = Hub(loop, on_error=_log_fault)
         wheel = Wheel(loop, on_tick=lambda tick: setattr(hub, "tick", tick), on_error=_log_fault)
         routes = Routes(config, secrets.token_bytes(32))
-        backend = Backend(on_request=_counter(metrics))
+        on_request, on_retry = _counters(metrics)
+        backend = Backend(on_request=on_request, on_retry=on_retry)
         proxy = Proxy(config, routes, backend, metrics)
         connections = Connections(
             proxy.handle,
@@ -302,12 +303,15 @@ def raise_file_limit() -> int:
     return limit
 
 
-def _counter(metrics: Metrics) -> Any:
+def _counters(metrics: Metrics) -> tuple[Callable[[str, float], None], Callable[[], None]]:
     def count(result: str, seconds: float) -> None:
         metrics.backend_requests[result] += 1
         metrics.backend_seconds.observe(seconds)
 
-    return count
+    def count_retry() -> None:
+        metrics.backend_retries += 1
+
+    return count, count_retry
 
 
 def _log_end(inputs: asyncio.Task[None]) -> None:

@@ -58,12 +58,21 @@ OnInformational = Callable[[int, str, Fields], None]
 class Backend:
     """The backends of all routes, asked from one pool of connections."""
 
-    def __init__(self, now: Callable[[], float] = time.time, on_request: Callable[[str, float], None] | None = None):
-        """``now`` gives the wall clock for Grip-Sig; ``on_request(result, seconds)`` is told each request's outcome."""
+    def __init__(
+        self,
+        now: Callable[[], float] = time.time,
+        on_request: Callable[[str, float], None] | None = None,
+        on_retry: Callable[[], None] | None = None,
+    ) -> None:
+        """``now`` gives the wall clock for Grip-Sig.
+
+        ``on_request(result, seconds)`` is told each request's outcome, ``on_retry()`` that one is sent again.
+        """
         self._loop = asyncio.get_running_loop()
         self._pool = Pool(self._loop)
         self._now = now
         self._on_request = on_request
+        self._on_retry = on_retry
         # Target -> when it may be tried first again
         self._resting: dict[Target, float] = {}
         self._turn = 0
@@ -198,6 +207,8 @@ class Backend:
             if not may_repeat:
                 raise
             log.debug("%s; asking again", error)
+            if self._on_retry is not None:
+                self._on_retry()
         connection = await self._connect_to(route, target)
         protocol = connection.protocol
         assert isinstance(protocol, BackendConnection)

@@ -1,6 +1,8 @@
 """What is asked of a backend, and what it answers."""
 
 import asyncio
+import os
+import ssl
 from dataclasses import dataclass
 
 import aiohttp
@@ -134,4 +136,6 @@ def describe(error: BaseException) -> str:
         # What is wrong, without the bytes, which may be somebody's secret.
         lines = error.message.strip().partition("\n\n")[0].splitlines()
         return " ".join(map(str.strip, lines)).rstrip(":") or "malformed"
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)  # asyncio's own words are "Connect call failed", whatever the number
     return str(error).strip().partition("\n")[0] or type(error).__name__

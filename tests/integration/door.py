@@ -9,6 +9,7 @@ import ssl
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 from tests.conformance.client import Connection
 from tests.integration.processes import Process, Processes
@@ -70,6 +71,13 @@ class Door:
         output = self.process.output()
         new, self.seen = output[self.seen :], len(output)
         return new
+
+    def metric(self, name: str) -> float:
+        """A number of /metrics, 0 where it has not been counted yet."""
+        url = f"http://127.0.0.1:{self.control_port}/metrics"
+        with build_opener(ProxyHandler({})).open(url, timeout=DEADLINE) as response:
+            lines = response.read().decode().splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), 0.0)
 
     def descriptors(self) -> int:
         """How many files the proxy has open."""

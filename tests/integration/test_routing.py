@@ -88,10 +88,13 @@ def test_a_host_is_matched_exactly_or_by_its_end(routed: tuple[Door, RawBackend]
 
 def test_a_host_without_route(routed: tuple[Door, RawBackend]) -> None:
     """502 as Pushpin has it, and the connection goes on."""
-    client = routed[0].connect()
+    door = routed[0]
+    client = door.connect()
+    before = door.metric('gripproxy_requests_total{status="5xx"}')
     for host in ("wild.test", "nobody.test"):
         assert (502, b"Route not found\n") == ((response := client.ask(host).read_response()).status, response.body)
     client.close()
+    assert 2 == door.metric('gripproxy_requests_total{status="5xx"}') - before
 
 
 def test_a_route_without_grip(routed: tuple[Door, RawBackend]) -> None:

@@ -113,6 +113,7 @@ def test_a_poll_whose_body_is_too_large(case: Case, channel: str) -> None:
     peer.send(hold(channel))
     response = client.read_response()
     assert (400, b"Request too large to accept GRIP instruct.\n") == (response.status, response.body)
+    assert "limits.replay_body" in case.door.new_log()
 
 
 def test_a_client_that_leaves_a_poll(case: Case, channel: str) -> None:

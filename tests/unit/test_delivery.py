@@ -185,6 +185,13 @@ def test_what_comes_too_late_comes_in_a_turn_of_its_own(delivery: Delivery, loop
     assert ["3"] == [one.id for one in delivery.arrived("r", "c", delivery.turn)]
 
 
+def test_what_was_not_waited_for_any_longer_is_counted(delivery: Delivery, metrics: Metrics, loop: Loop) -> None:
+    delivery.receive("r", (item("1"), item("3", "2")))
+    assert {} == dict(metrics.gaps)
+    loop.advance(5)
+    assert {"late": 1} == dict(metrics.gaps)
+
+
 def test_the_last_subscriber_takes_the_order_along(delivery: Delivery, hub: FakeHub, loop: Loop) -> None:
     delivery.receive("r", (item("1"),))
     delivery.forget_channel("r", "c")

@@ -1,6 +1,8 @@
 """What goes to a backend as a request's head, to which one, and what its failures mean."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -111,8 +113,8 @@ class Connection:
     [
         (TimeoutError(), 504, False, "did not answer within 60 s"),
         (aiohttp.ServerDisconnectedError(), 502, True, "closed the connection without an answer"),
-        (ConnectionResetError(104, "reset"), 502, True, "broke the connection: [Errno 104] reset"),
-        (aiohttp.ClientOSError(32, "pipe"), 502, True, "broke the connection: [Errno 32] pipe"),
+        (ConnectionResetError(errno.ECONNRESET, "x"), 502, True, f"connection: {os.strerror(errno.ECONNRESET)}"),
+        (aiohttp.ClientOSError(errno.EPIPE, "x"), 502, True, f"broke the connection: {os.strerror(errno.EPIPE)}"),
         (BadStatusLine(error="Bad status line:\n  One:\n\n  b'X'"), 502, False, "with HTTP: Bad status line: One"),
         (aiohttp.ClientPayloadError("x"), 502, False, "failed: x"),
     ],
