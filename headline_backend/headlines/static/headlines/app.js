@@ -15,6 +15,9 @@ const FIELDS = ["type", "title", "text"];
 const byId = (id) => document.getElementById(id);
 const sameContent = (a, b) => FIELDS.every((name) => (a[name] || "") === (b[name] || ""));
 const clock = (date) => date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const isToday = (date) => date.toDateString() === new Date().toDateString();
+/** The time of today, the day before that. */
+const moment = (date) => (isToday(date) ? clock(date) : date.toLocaleDateString([], { dateStyle: "medium" }));
 
 /** When this window sent what, so that its way back can be measured. */
 const sent = [];
@@ -163,7 +166,7 @@ function list(data) {
   }
   button.querySelector(".name").textContent = data.title || data.text.slice(0, 80) || "Untitled";
   button.querySelector(".name").classList.toggle("untitled", !data.title && !data.text);
-  button.querySelector(".meta").textContent = `#${data.id} · ${data.type} · ${clock(new Date(data.date))}`;
+  button.querySelector(".meta").textContent = `#${data.id} · ${data.type} · ${moment(new Date(data.date))}`;
   byId("list-empty").hidden = true;
 }
 
@@ -246,7 +249,7 @@ form.addEventListener("input", () => {
   drafts.set(selected, Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value])));
   refused = null;
   timer ||= setTimeout(save, GATHER);
-  say("…");
+  say("Saving …");
 });
 form.addEventListener("submit", (event) => event.preventDefault());
 
@@ -266,8 +269,9 @@ async function saveAll() {
     try {
       await put(id, fields);
     } catch (error) {
-      if (id === selected) say(`Not saved: ${error.message}`, true);
-      if (error.status >= 400 && error.status < 500) {
+      const isRefused = error.status >= 400 && error.status < 500;
+      if (id === selected) say(`Not saved: ${error.message}${isRefused ? "" : "; trying again"}`, true);
+      if (isRefused) {
         if (id === selected && !drafts.has(id)) refused = id;
       } else {
         if (!drafts.has(id)) drafts.set(id, fields);
