@@ -26,19 +26,39 @@ CONFIG_OPTION = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def main() -> None:
-    """A realtime push proxy that speaks GRIP."""
+    """A realtime push proxy that speaks GRIP.
+
+    It keeps HTTP streams, long-polls and WebSockets open for an application that says so with response headers, and
+    sends them what the application publishes.
+
+    \b
+    Examples:
+      gripproxy run --backend http://127.0.0.1:8000    stand in front of an application
+      gripproxy publish news 'It works'                publish to everyone who listens to news
+      gripproxy check --config config.toml             what a configuration comes to
+    """
 
 
 @main.command()
 @CONFIG_OPTION
 @click.option("--listen", metavar="HOST:PORT", help="Where clients connect.  [default: 127.0.0.1:7999]")
 @click.option("--control", metavar="HOST:PORT", help="Where backends publish.  [default: 127.0.0.1:5561]")
-@click.option("--backend", metavar="URL", help="Send every request to this backend.")
+@click.option("--backend", metavar="URL", help="Send every request to this backend, in place of all routes.")
 def run(config: Path | None, listen: str | None, control: str | None, backend: str | None) -> None:
-    """Run the proxy."""
+    """Run the proxy until SIGTERM or Ctrl-C.
+
+    Settings come from the file, are overridden by variables such as GRIPPROXY__SERVER__LISTEN, and those by the options
+    here. Exits with 2 and one line on standard error when one of them is wrong.
+
+    \b
+    Examples:
+      gripproxy run --backend http://127.0.0.1:8000
+      gripproxy run --backend http://127.0.0.1:8000 --listen :80
+      gripproxy run --config config.toml
+    """
     overrides = {"server.listen": listen, "control.listen": control, "backend": backend}
     try:
         settings: Config = load(config, os.environ, overrides)
@@ -55,9 +75,17 @@ def run(config: Path | None, listen: str | None, control: str | None, backend: s
 
 @main.command()
 @CONFIG_OPTION
-@click.option("--backend", metavar="URL", help="Send every request to this backend.")
+@click.option("--backend", metavar="URL", help="Send every request to this backend, in place of all routes.")
 def check(config: Path | None, backend: str | None) -> None:
-    """Validate a configuration and print what each route resolves to."""
+    """Check a configuration, and print what it comes to.
+
+    Variables such as GRIPPROXY__SERVER__LISTEN count as they do for run. Exits with 2 and one line on standard error
+    when run would refuse it.
+
+    \b
+    Example:
+      gripproxy check --config config.toml
+    """
     try:
         lines = checking.check(config, os.environ, {"backend": backend})
     except ConfigError as error:

@@ -79,6 +79,10 @@ def import_routes_command(file: TextIO) -> None:
 
     FILE is Pushpin's routes file, or - for standard input. The routes go to standard output, what could not be taken
     over to standard error.
+
+    \b
+    Example:
+      gripproxy import-routes /etc/pushpin/routes > config.toml
     """
     try:
         toml, warnings = import_routes(file.read())

@@ -231,7 +231,9 @@ def post(door: Door, body: bytes) -> str:
         response = connection.getresponse()
         text = response.read().decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        reason = error or type(error).__name__
+        reason: object = error or type(error).__name__
+        if isinstance(error, ConnectionRefusedError):
+            reason = "connection refused; is the proxy running, and this its control door?"
         raise click.ClickException(f"{door.scheme}://{door.address}: {reason}") from error
     finally:
         connection.close()
@@ -279,7 +281,9 @@ def parse_pairs(texts: tuple[str, ...], separator: str, option: str) -> tuple[tu
     envvar="GRIP_URL",
     default=DEFAULT_CONTROL,
     metavar="URL",
-    help="Control URL, as in GRIP_URL (which is the default): http://HOST:PORT[/realm/NAME][?iss=..&key=..]",
+    show_default=True,
+    show_envvar=True,
+    help="Control URL, as in GRIP_URL: http://HOST:PORT[/realm/NAME][?iss=..&key=..]",
 )
 @click.option("--realm", metavar="NAME", help="Publish to /realm/NAME/publish/.")
 @click.option("--key", help="Sign a token with this key of the realm: text, base64:..., file:PATH or PEM.")
@@ -324,8 +328,17 @@ def publish_command(
 ) -> None:
     """Publish CONTENT to CHANNEL.
 
-    CONTENT is the text itself, @FILE, or - for standard input. Exits with 0 when the item was taken, 1 when it was
-    refused or the door could not be reached, 2 when the command is wrong.
+    CONTENT is the text itself, @FILE, or - for standard input; it goes to all streams, long-polls and WebSockets on the
+    channel. Exits with 0 when the item was taken, 1 when it was refused or the door could not be reached, 2 when the
+    command is wrong.
+
+    \b
+    Examples:
+      gripproxy publish news 'It works'
+      gripproxy publish news $'data: It works\\n'                  an event, which ends with an empty line
+      gripproxy publish news @page.json --format http-response --header 'Content-Type: application/json'
+      gripproxy publish news 'It works' --realm headline --key file:headline.key
+      gripproxy publish news --close
     """
     if close and hint:
         fail("--close and --hint exclude each other")
