@@ -253,12 +253,23 @@ def test_a_backend_that_does_not_speak_tls(door: Door, backend: TlsBackend) -> N
 
 
 def test_files_that_can_not_be_used(processes: Processes, tmp_path: Path) -> None:
-    """A CA file that holds no certificate: 502 and the cause in the log, at the first request at the latest."""
+    """A CA file that holds no certificate keeps the proxy from starting."""
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("nothing\n")
     with RawBackend() as nobody:
         backends = [f"https://127.0.0.1:{nobody.port}"]
-        door = start_door(processes, route(nobody, "*", backends=backends, ca=str(wrong)))
+        with pytest.raises(RuntimeError, match=r"ended with 2:\n\S+: routes\[0\]\.ca: '\S+wrong\.pem' cannot be used"):
+            start_door(processes, route(nobody, "*", backends=backends, ca=str(wrong)))
+
+
+def test_files_that_can_not_be_used_any_more(processes: Processes, tmp_path: Path, authority: Authority) -> None:
+    """A CA file that is overwritten before the first request: 502 and the cause in the log."""
+    file = tmp_path / "authority.pem"
+    file.write_bytes(Path(authority.file).read_bytes())
+    with RawBackend() as nobody:
+        backends = [f"https://127.0.0.1:{nobody.port}"]
+        door = start_door(processes, route(nobody, "*", backends=backends, ca=str(file)))
+        file.write_text("nothing\n")
         client = door.connect().ask("a.test")
         assert 502 == client.read_response().status
         client.close()
