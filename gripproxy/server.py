@@ -49,7 +49,8 @@ LINGERING_TIME = 2.0
 ENDED_PER_SECOND = 1000
 DRAIN_TICK = 0.05
 
-# Seconds behind the drain in which requests under way may be answered, and backends told what they have to know.
+# Seconds behind shutdown_timeout in which requests under way may be answered, and behind the drain in which backends
+# are told what they have to know.
 HANDLER_GRACE = 2.0
 
 # Seconds that those requests get to notice that they are cut.
@@ -190,9 +191,10 @@ class Server:
             zeromq.close()
             subscriptions.close()
             connections.pre_shutdown()
+            end = loop.time() + config.server.shutdown_timeout
             await drain(holds, config.server.shutdown_timeout, hurry)
             publishers.pre_shutdown()
-            await finish(holds, (connections, publishers), hurry)
+            await finish(holds, (connections, publishers), hurry, max(0.0, end - loop.time()) + HANDLER_GRACE)
             delivery.close()
             wheel.close()
             await backend.close()
@@ -236,17 +238,18 @@ async def drain(holds: Holds, seconds: float, hurry: asyncio.Event) -> None:
             await asyncio.sleep(DRAIN_TICK)
 
 
-async def finish(holds: Holds, servers: Sequence[web.Server], hurry: asyncio.Event) -> None:
-    """Let end what is under way, for HANDLER_GRACE seconds at most and none after a second signal; cut what is left.
+async def finish(holds: Holds, servers: Sequence[web.Server], hurry: asyncio.Event, seconds: float) -> None:
+    """Let end what is under way, for ``seconds`` at most and not after a second signal; cut what is left.
 
-    Under way are requests, and what the backends are still to be told (DISCONNECT events, gone links).
+    Under way are requests, and, for HANDLER_GRACE, what the backends are still to be told (DISCONNECT events, gone
+    links): they may be gone themselves.
     """
 
     async def end() -> None:
-        await asyncio.gather(_silence(holds), *(server.shutdown(HANDLER_GRACE) for server in servers))
+        await asyncio.gather(_silence(holds), *(server.shutdown(seconds) for server in servers))
 
     waits: list[asyncio.Task[Any]] = [asyncio.create_task(end()), asyncio.create_task(hurry.wait())]
-    await asyncio.wait(waits, timeout=HANDLER_GRACE, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
     await asyncio.wait(waits)
@@ -260,8 +263,10 @@ async def finish(holds: Holds, servers: Sequence[web.Server], hurry: asyncio.Eve
 
 
 async def _silence(holds: Holds) -> None:
-    """Return when no conversation with a backend is left."""
-    while holds.talking:  # noqa: ASYNC110  # rare
+    """Return when no conversation with a backend is left, or none should be."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + HANDLER_GRACE
+    while holds.talking and loop.time() < end:  # noqa: ASYNC110  # rare
         await asyncio.sleep(DRAIN_TICK)
 
 
