@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -73,7 +73,6 @@ class Server:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._servers: list[asyncio.Server] = []
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then end the holds and return.
@@ -156,9 +155,11 @@ class Server:
         metrics.watch("subscriptions", lambda: hub.subscriptions)
         metrics.watch("passes", lambda: hub.passes)
 
-        for address in config.server.listen:
+        client_doors = [
             await self._listen("server.listen", address, connections.accept, tls=self._tls())
-        await self._listen("control.listen", config.control.listen, publishers)
+            for address in config.server.listen
+        ]
+        control_door = await self._listen("control.listen", config.control.listen, publishers)
         try:
             zeromq.open()
         except OSError as error:
@@ -184,24 +185,27 @@ class Server:
         finally:
             log.info("stopping: %d clients are held", len(holds.open))
             control.unready = "The proxy is stopping."
-            for server in self._servers:
-                server.close()
+            for door in client_doors:
+                door.close()
+            connections.pre_shutdown()
+            end = loop.time() + config.server.shutdown_timeout + HANDLER_GRACE
+            await drain(holds, config.server.shutdown_timeout, hurry)
+            await finish(holds, connections, hurry, max(0.0, end - loop.time()))
+            # Last: what is published meanwhile is for those who were still held.
+            control_door.close()
             inputs.cancel()
             await asyncio.wait([inputs])
             zeromq.close()
             subscriptions.close()
-            connections.pre_shutdown()
-            end = loop.time() + config.server.shutdown_timeout
-            await drain(holds, config.server.shutdown_timeout, hurry)
             publishers.pre_shutdown()
-            await finish(holds, (connections, publishers), hurry, max(0.0, end - loop.time()) + HANDLER_GRACE)
+            await finish(holds, publishers, hurry, max(0.0, min(HANDLER_GRACE, end - loop.time())))
             delivery.close()
             wheel.close()
             await backend.close()
             collector.stop()
             log.info("stopped")
 
-    async def _listen(self, key: str, address: str, factory: Any, tls: ssl.SSLContext | None = None) -> None:
+    async def _listen(self, key: str, address: str, factory: Any, tls: ssl.SSLContext | None = None) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         parsed = parse_address(address)
         backlog = self._config.server.backlog
@@ -215,7 +219,7 @@ class Server:
         if not parsed.path:
             for listener in server.sockets:
                 tune(listener)
-        self._servers.append(server)
+        return server
 
     def _tls(self) -> ssl.SSLContext | None:
         server = self._config.server
@@ -238,28 +242,28 @@ async def drain(holds: Holds, seconds: float, hurry: asyncio.Event) -> None:
             await asyncio.sleep(DRAIN_TICK)
 
 
-async def finish(holds: Holds, servers: Sequence[web.Server], hurry: asyncio.Event, seconds: float) -> None:
-    """Let end what is under way, for ``seconds`` at most and not after a second signal; cut what is left.
+async def finish(holds: Holds, server: web.Server, hurry: asyncio.Event, seconds: float) -> None:
+    """Let end what is under way at a door, for ``seconds`` at most and not after a second signal; cut what is left.
 
     Under way are requests, and, for HANDLER_GRACE, what the backends are still to be told (DISCONNECT events, gone
     links): they may be gone themselves.
     """
 
     async def end() -> None:
-        await asyncio.gather(_silence(holds), *(server.shutdown(seconds) for server in servers))
+        await asyncio.gather(_silence(holds), server.shutdown(seconds))
 
     waits: list[asyncio.Task[Any]] = [asyncio.create_task(end()), asyncio.create_task(hurry.wait())]
     await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
     await asyncio.wait(waits)
-    if left := sum(len(server.connections) for server in servers):
+    if left := len(server.connections):
         log.warning("cut what was still under way: requests of %d clients", left)
     for hold in list(holds.open):  # held since the drain
         if hold in holds.open:
             hold.end("shutdown")
     # aiohttp waits its timeout twice: for the end of a request, and for what it told to end. Together too long above.
-    await asyncio.gather(*(server.shutdown(CUT_GRACE) for server in servers))
+    await server.shutdown(CUT_GRACE)
 
 
 async def _silence(holds: Holds) -> None:

@@ -1,6 +1,8 @@
 """What the libraries do that a proxy must not, one test each; more of them are in test_client_door."""
 
 import base64
+import http.client
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -79,6 +81,27 @@ def test_the_end_of_the_proxy_does_not_wait_for_a_backend(processes: Processes) 
         assert 0 == door.process.wait(8)
         assert time.monotonic() - started < 8
         assert peer.ended()
+        client.close()
+
+
+def test_a_proxy_that_stops_answers_what_is_under_way_and_takes_publishes_until_then(processes: Processes) -> None:
+    with RawBackend() as backend:
+        door = start_door(processes, '[server]\nlisten = ["{listen}"]\n' + route(backend, "*"))
+        client = door.connect().ask("a.test")
+        peer = backend.accept()
+        peer.read_head()
+        door.process.signal(signal.SIGTERM)
+        door.process.wait_for_output("stopping")
+        with pytest.raises(ConnectionRefusedError):
+            door.connect()
+        for method, path, status in (("GET", "/ready", 503), ("POST", "/publish/", 200)):
+            control = http.client.HTTPConnection("127.0.0.1", door.control_port, timeout=10)
+            control.request(method, path, json.dumps({"items": []}) if method == "POST" else None)
+            assert status == control.getresponse().status
+            control.close()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert b"ok" == client.read_response().body
+        assert 0 == door.process.wait(8)
         client.close()
 
 

@@ -5,7 +5,7 @@ import errno
 import selectors
 import socket
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -113,33 +113,33 @@ class Server:
         self.is_cut = not self._left.done()
 
 
-def time_to_finish(*requests: float, talking: int = 0, hurry_after: float | None = None) -> tuple[float, list[bool]]:
-    """Return how long it takes with a server for each request of so many seconds, and which servers cut theirs."""
+def time_to_finish(request: float, *, talking: int = 0, hurry_after: float | None = None) -> tuple[float, bool]:
+    """Return how long it takes with a request of so many seconds under way, and whether that was cut."""
     loop = JumpingLoop()
 
-    async def test() -> tuple[float, list[bool]]:
+    async def test() -> tuple[float, bool]:
         holds, hurry = crowd(0), asyncio.Event()
         holds.talking = talking
         if hurry_after is not None:
             loop.call_later(hurry_after, hurry.set)
-        servers: Any = [Server(seconds) for seconds in requests]
-        await finish(holds, servers, hurry, 10.0)
-        return loop.time(), [server.is_cut for server in servers]
+        server: Any = Server(request)
+        await finish(holds, server, hurry, 10.0)
+        return loop.time(), server.is_cut
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(test())
 
 
 def test_requests_under_way_are_waited_for() -> None:
-    seconds, are_cut = time_to_finish(0.5, 9.0)
-    assert (9.0, [False, False]) == (pytest.approx(seconds), are_cut)
+    seconds, is_cut = time_to_finish(9.0)
+    assert (9.0, False) == (pytest.approx(seconds), is_cut)
 
 
 @pytest.mark.parametrize("talking", [0, 1])
 def test_nothing_outlives_its_time(talking: int) -> None:
-    """However many doors have requests that hang, and whether or not a backend is still being told something."""
-    seconds, are_cut = time_to_finish(3600.0, 3600.0, talking=talking)
-    assert [True, True] == are_cut
+    """Whether or not a backend is still being told something."""
+    seconds, is_cut = time_to_finish(3600.0, talking=talking)
+    assert is_cut
     assert 10.0 + 2 * CUT_GRACE == pytest.approx(seconds)
 
 
@@ -149,15 +149,15 @@ def test_backends_are_told_what_they_are_still_to_know_within_the_grace() -> Non
 
 
 def test_a_second_signal_cuts_what_is_under_way() -> None:
-    seconds, are_cut = time_to_finish(3600.0, 3600.0, talking=1, hurry_after=0.5)
-    assert [True, True] == are_cut
+    seconds, is_cut = time_to_finish(3600.0, talking=1, hurry_after=0.5)
+    assert is_cut
     assert 0.5 + 2 * CUT_GRACE == pytest.approx(seconds)
 
 
 def test_who_is_held_meanwhile_is_told_too() -> None:
     async def test() -> None:
-        holds = crowd(3)
-        await finish(holds, (), asyncio.Event(), 10.0)
+        holds, server = crowd(3), Server(0.0)
+        await finish(holds, cast(Any, server), asyncio.Event(), 10.0)
         assert (["shutdown"] * 3, {}) == (holds.ended, holds.open)
 
     asyncio.run(test())
