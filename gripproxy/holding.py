@@ -1,20 +1,18 @@
-"""From a backend's Instruct to a hold: its channels and body as the route makes them, its head, its beginning.
+"""From an Instruct to a hold: its head, its beginning.
 
 Subscriptions come first, the head second, in one turn of the loop: what is published once the client sees the head
 reaches it.
 """
 
 import logging
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from gripproxy.backend import Request, Response
 from gripproxy.config import Limits
-from gripproxy.errors import BackendError, FilterError, InstructError
+from gripproxy.errors import BackendError
 from gripproxy.grip import wire
 from gripproxy.grip.history import Moments
-from gripproxy.grip.instruct import Channel, Instruct
-from gripproxy.grip.reception import Reception
+from gripproxy.grip.instruct import Instruct
 from gripproxy.links import resolve
 from gripproxy.routes import Route
 from gripproxy.transports.client import Client
@@ -24,35 +22,6 @@ from gripproxy.transports.response import ResponseHold
 from gripproxy.transports.stream import StreamHold
 
 log = logging.getLogger("gripproxy.proxy")
-
-
-def prepare(route: Route, instruct: Instruct, limits: Limits) -> Instruct:
-    """Return an instruct with the channels that the route makes of it, and its body filtered.
-
-    Raises: BackendError when a filter can't be applied to the body, or a name is too long behind the prefix.
-    """
-    channels = instruct.channels
-    names = dict.fromkeys(name for channel in channels for name in channel.filters)
-    body = instruct.body
-    if names:
-        try:
-            body = Reception(channels, instruct.meta).response(channels, body)
-        except FilterError as error:
-            raise BackendError(f"the response can't be filtered: {error}") from error
-    if route.prefix:
-        try:
-            channels = tuple([replace(channel, name=route.prefix + channel.name) for channel in channels])
-        except InstructError as error:
-            raise BackendError(f"a channel does not fit behind the route's prefix: {error}") from error
-    if route.subscribe and instruct.hold is not None:
-        given = {channel.name for channel in channels}
-        channels += tuple(Channel(name) for name in route.subscribe if name not in given)
-    most = limits.channels_per_connection
-    if len(channels) > most:
-        log.warning(
-            "%s: a hold asks for %d channels; limits.channels_per_connection is %d", route.id, len(channels), most
-        )
-    return replace(instruct, channels=channels[:most], body=body)
 
 
 def hold_response(

@@ -30,7 +30,8 @@ from gripproxy.grip.filters import RESPONSE_FILTERS, Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Instruct, is_instruct
 from gripproxy.grip.tokens import verify
-from gripproxy.holding import hold_response, hold_stream, prepare
+from gripproxy.holding import hold_response, hold_stream
+from gripproxy.instructs import Instructs
 from gripproxy.links import Links, resolve
 from gripproxy.metrics import Metrics
 from gripproxy.opening import Opening
@@ -73,6 +74,7 @@ class Proxy:
         self._metrics = metrics
         self._links = Links(backend, routes)
         self._limits = config.limits
+        self._instructs = Instructs(config.limits)
         self._keepalive_timeout = config.server.keepalive_timeout
         self.opening = Opening(backend, config.limits, self._refuse, self._fail)
         self._forwarding = Forwarding(config.server.trusted_proxies, is_secure=bool(config.server.certificate))
@@ -215,7 +217,7 @@ class Proxy:
         if response.request_body is not None:
             asked = replace(asked, body=response.request_body, length=None)
         try:
-            instruct = Instruct.from_response(response.status, response.reason, response.fields, body)
+            instruct = self._instructs.read(route, response.status, response.reason, response.fields, body)
         except InstructError as error:
             log.warning("%s %s: malformed instructions from %s: %s", asked.method, route.id, response.target, error)
             self._refuse(client, 502, self._explain(route, f"Failed to parse accept instructions: {error}"))
@@ -226,7 +228,6 @@ class Proxy:
             raise BackendError(
                 f"{response.target} sent a GRIP response of more than {self._limits.hold_body} bytes (limits.hold_body)"
             )
-        instruct = prepare(route, instruct, self._limits)
         if instruct.hold == "response":
             if not isinstance(asked.body, bytes) or len(asked.body) > self._limits.replay_body:
                 most = self._limits.replay_body
@@ -311,8 +312,7 @@ class Proxy:
                 self.holds.history, hold.route, hold.host, uri, outcome.last_ids, outcome.moment
             )
             if is_instruct(answer.fields):
-                instruct = Instruct.from_response(answer.status, answer.reason, answer.fields, answer.body)
-                instruct = prepare(hold.route, instruct, self._limits)
+                instruct = self._instructs.read(hold.route, answer.status, answer.reason, answer.fields, answer.body)
             else:
                 instruct = Instruct(hold=None, body=answer.body)
         except (BackendError, InstructError) as error:

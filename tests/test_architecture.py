@@ -25,7 +25,8 @@ FLOORS = {
     "import_routes": 6,
     "zeromq": 6,  # a door without HTTP
     "logs": 6,
-    "holding": 5,  # from an answer to a hold
+    "instructs": 5,  # from an answer to a hold
+    "holding": 5,
     "opening": 5,
     "forwarding": 4,  # holds
     "links": 4,

@@ -16,6 +16,7 @@ WITHOUT_UNIT_TEST = {
     "__main__.py": THIN,
     "backend/messages.py": DECLARATIONS,
     "errors.py": DECLARATIONS,
+    "holding.py": SOCKETS,
     "opening.py": SOCKETS,
     "proxy.py": SOCKETS,
     "transports/__init__.py": DECLARATIONS,
