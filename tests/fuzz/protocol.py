@@ -21,7 +21,7 @@ from gripproxy.grip.item import CLOSE_CODES, Item, parse_item, parse_items
 from gripproxy.grip.limits import Limits as SessionLimits
 from gripproxy.grip.tokens import Key, claimed_issuer, sign, verify
 from gripproxy.grip.websocket import Session
-from gripproxy.holding import prepare
+from gripproxy.instructs import prepare
 from gripproxy.routes import Routes
 from tests.fuzz.target import Choices, Target, is_clean, read_head, refusing, write_head
 
