@@ -12,6 +12,7 @@ from gripproxy.errors import BackendError, FilterError, InstructError
 from gripproxy.grip.fields import Fields
 from gripproxy.grip.instruct import Channel, Instruct
 from gripproxy.grip.reception import Reception
+from gripproxy.metrics import Metrics
 from gripproxy.routes import Route
 
 log = logging.getLogger("gripproxy.proxy")
@@ -26,8 +27,9 @@ Key = tuple[int, int, str, Fields, bytes]
 class Instructs:
     """Reads the responses of backends."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self._limits = limits
+        self._metrics = metrics
         # The route is kept with what was read, so that its `id` stays its own.
         self._kept: dict[Key, tuple[Route, Instruct]] = {}
 
@@ -42,15 +44,16 @@ class Instructs:
         kept = self._kept.get(key)
         if kept is not None:
             return kept[1]
-        instruct = prepare(route, Instruct.from_response(status, reason, fields, body), self._limits)
-        if len(body) <= KEPT_BODY_MAX:
+        instruct = prepare(route, Instruct.from_response(status, reason, fields, body), self._limits, self._metrics)
+        # Where channels may have been left out, that is to be logged and counted each time.
+        if len(body) <= KEPT_BODY_MAX and len(instruct.channels) < self._limits.channels_per_connection:
             if len(self._kept) >= KEPT_MAX:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = (route, instruct)
         return instruct
 
 
-def prepare(route: Route, instruct: Instruct, limits: Limits) -> Instruct:
+def prepare(route: Route, instruct: Instruct, limits: Limits, metrics: Metrics) -> Instruct:
     """Return an instruct with the channels that the route makes of it, and its body filtered.
 
     Raises: BackendError when a filter can't be applied to the body, or a name is too long behind the prefix.
@@ -73,6 +76,7 @@ def prepare(route: Route, instruct: Instruct, limits: Limits) -> Instruct:
         channels += tuple(Channel(name) for name in route.subscribe if name not in given)
     most = limits.channels_per_connection
     if len(channels) > most:
+        metrics.channels_left_out += len(channels) - most
         log.warning(
             "%s: a hold asks for %d channels; limits.channels_per_connection is %d", route.id, len(channels), most
         )

@@ -136,6 +136,12 @@ METERS = (
     Meter("channels", "gauge", "channels", "Channels that have a subscriber now."),
     Meter("subscriptions", "gauge", "subscriptions", "Subscriptions now; one client may have several."),
     Meter(
+        "channels_left_out",
+        "counter",
+        "channels_left_out",
+        "Channels that a client was not subscribed to: it had as many as may be.",
+    ),
+    Meter(
         "publishes",
         "counter",
         "publish_requests",
@@ -205,6 +211,7 @@ class Metrics:
     holds: Tally
     channels: int
     subscriptions: int
+    channels_left_out: int
     publishes: Tally
     publish_items: Tally
     zeromq_messages: Tally

@@ -74,7 +74,7 @@ class Proxy:
         self._metrics = metrics
         self._links = Links(backend, routes)
         self._limits = config.limits
-        self._instructs = Instructs(config.limits)
+        self._instructs = Instructs(config.limits, metrics)
         self._keepalive_timeout = config.server.keepalive_timeout
         self.opening = Opening(backend, config.limits, self._refuse, self._fail)
         self._forwarding = Forwarding(config.server.trusted_proxies, is_secure=bool(config.server.certificate))

@@ -354,6 +354,7 @@ class WebSocketHold(Hold):
             self._change_filters(name, filters)
             return
         if len(self.channels) >= self.holds.limits.channels_per_connection:
+            self.holds.metrics.channels_left_out += 1
             log.warning("%s: a WebSocket asks for more channels than limits.channels_per_connection", self.route.id)
             return
         self.channels += (name,)

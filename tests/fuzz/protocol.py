@@ -22,6 +22,7 @@ from gripproxy.grip.limits import Limits as SessionLimits
 from gripproxy.grip.tokens import Key, claimed_issuer, sign, verify
 from gripproxy.grip.websocket import Session
 from gripproxy.instructs import prepare
+from gripproxy.metrics import Metrics
 from gripproxy.routes import Routes
 from tests.fuzz.target import Choices, Target, is_clean, read_head, refusing, write_head
 
@@ -33,6 +34,7 @@ ROUTE = next(
     iter(Routes(Config(routes=(Route(backends=("http://127.0.0.1:1",), prefix="p-", subscribe=("s",)),)), b"k" * 32))
 )
 LIMITS = Limits()
+METRICS = Metrics()
 
 
 # --- fields
@@ -75,7 +77,7 @@ def instruct(data: bytes) -> None:
         check_instruct(found)
         assert is_instruct(given) or (found.hold is None and found.body == body)
         with refusing(BackendError, r"the response can't be filtered|a channel does not fit"):
-            check_channels(prepare(ROUTE, found, LIMITS))
+            check_channels(prepare(ROUTE, found, LIMITS, METRICS))
 
 
 def check_instruct(found: Instruct) -> None:

@@ -292,6 +292,7 @@ def test_subscribing_again_delivers_once_and_keeps_the_limit(caplog: pytest.LogC
         stage.hold.obey(ev.Subscribe(channel))
     assert ("a", "b") == stage.hold.channels
     assert "channels_per_connection" in caplog.text
+    assert 1 == stage.metrics.channels_left_out
     stage.publish("a", b"hello")
     assert TEXT == stage.transport.take()
 
