@@ -94,6 +94,7 @@ def test_what_others_write_appears_everywhere_as_text(headline: Headline, page: 
     send(f"{headline.proxy_url}/{created['id']}/", "PUT", type="news", title=markup, text="one\ntwo \U0001f30d")
     wait_until_all_show(page, "title", markup)
     wait_until_all_show(page, "text", "one\ntwo \U0001f30d")
+    page.wait_for(f"shows({PLAIN!r}, 'title') === {json.dumps(markup)}")
     page.wait_for(f"document.querySelector('[name=title]').value === {json.dumps(markup)}")
     page.wait_for(f"document.querySelector('#list [aria-current] .name').textContent === {json.dumps(markup)}")
     assert "Headline" == page.evaluate("document.title")

@@ -87,7 +87,7 @@ class Pane {
     this.field("extra", milliseconds === null ? "–" : `${Math.max(1, Math.round(milliseconds))} ms`);
     this.snapshot(data);
     this.flash();
-    if (plain.date && plain.date < data.date) plain.state("out of date");
+    if (plain.date && plain.date < data.date) outdate();
     list(data);
     adopt(data);
   }
@@ -105,13 +105,23 @@ const LIVE = [
   [longPoll, new Pane({ title: "Long-poll", lines: (url) => `GET ${url}\nIf-None-Match: "…"  Wait: 55` })],
 ];
 
-/** The fourth way: no push at all. It shows what a plain request sees, and when it is asked only. */
+/** The fourth way: no push at all. It asks again a moment after the others have heard something, or when told to. */
 const plain = new Pane({ title: "Plain request", lines: (url) => `GET ${url}\nIf-None-Match: "…"` });
 plain.button = plain.root.querySelector(".fetch");
 plain.button.hidden = false;
 plain.field("extra-name", "Status");
 plain.root.querySelector("dt").textContent = "Requests";
 plain.button.addEventListener("click", () => fetchPlain());
+
+const PLAIN_PAUSE = 1500; // milliseconds: long enough to see that it is behind
+
+function outdate() {
+  plain.state("out of date");
+  plain.timer ??= setTimeout(() => {
+    plain.timer = null;
+    fetchPlain();
+  }, PLAIN_PAUSE);
+}
 
 async function fetchPlain() {
   const id = selected;
