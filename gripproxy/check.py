@@ -13,6 +13,7 @@ from msgspec.structs import asdict, fields
 
 from gripproxy import config
 from gripproxy.auth import Publishers
+from gripproxy.bus import require_library
 from gripproxy.config import Config
 from gripproxy.grip.tokens import Key
 from gripproxy.routes import Route, Routes
@@ -45,6 +46,7 @@ def verify(configuration: Config) -> Routes:
     routes = Routes(configuration, b"random")
     Publishers(configuration)
     check_certificates(configuration)
+    require_library(configuration)
     if configuration.zeromq.is_used:
         require_pyzmq(configuration)
     return routes
@@ -56,6 +58,8 @@ def describe(configuration: Config, routes: Routes) -> list[str]:
     lines = [f"clients on {', '.join(server.listen)}{' with TLS' if server.certificate else ''}"]
     lines.append(f"control on {configuration.control.listen}")
     lines += _zeromq(configuration.zeromq)
+    if configuration.bus.scheme != "local":
+        lines.append(f"bus {configuration.bus.place}, stream {configuration.bus.key}")
     for name, realm in sorted(configuration.realms.items()):
         lines.append(f"realm {name}: {_publishers(name, realm)}")
     for route, setting in zip(routes, configuration.routes, strict=True):

@@ -191,6 +191,8 @@ METERS = (
     Meter("gaps", "counter", "gaps", "Gaps found in a channel's order, by what was done.", ("kind",)),
     Meter("recoveries", "counter", "recoveries", "Holds that asked the backend again, by cause.", ("cause",)),
     Meter("sink_errors", "counter", "sink_errors", "Batches whose local delivery failed; the log has the traceback."),
+    Meter("bus_up", "gauge", "bus_up", "1 while the bus can be read, 0 while it cannot."),
+    Meter("bus_gaps", "counter", "bus_gaps", "Times that something may have been lost by the bus; all holds asked."),
     Meter("bus_errors", "counter", "bus_errors", "Batches that the bus could not take; their publisher got a 503."),
 )
 
@@ -227,6 +229,8 @@ class Metrics:
     gaps: Tally
     recoveries: Tally
     sink_errors: int
+    bus_up: int
+    bus_gaps: int
     bus_errors: int
 
     def __init__(self) -> None:

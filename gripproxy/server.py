@@ -18,7 +18,7 @@ from aiohttp import web
 from gripproxy import __version__
 from gripproxy.auth import Publishers
 from gripproxy.backend import Backend
-from gripproxy.bus.local import LocalBus
+from gripproxy.bus import make_bus
 from gripproxy.collector import Collector
 from gripproxy.config import Config, parse_address, warnings
 from gripproxy.control import KEEP_ALIVE_GRACE, Control, request_log
@@ -127,7 +127,7 @@ class Server:
             delivery.recover()
             proxy.refresh(realm)
 
-        bus = LocalBus(delivery.receive, metrics)
+        bus = make_bus(config, delivery.receive, recover, metrics)
         subscriptions = Subscriptions(loop, hub.channels, config.limits.subscription_linger, secrets.token_hex(4))
 
         def on_channel(realm: str, channel: str, has_subscribers: bool) -> None:
@@ -136,7 +136,7 @@ class Server:
                 delivery.forget_channel(realm, channel)
 
         hub.on_channel = on_channel
-        control = Control(config, Publishers(config), bus, metrics, recover, time.time, subscriptions)
+        control = Control(config, Publishers(config), bus, metrics, time.time, subscriptions)
         publishers = web.Server(
             control.handle,
             keepalive_timeout=config.control.keepalive_timeout + KEEP_ALIVE_GRACE,
@@ -164,8 +164,10 @@ class Server:
             zeromq.open()
         except OSError as error:
             raise config.error("zeromq", f"cannot use {error.strerror}") from None
-        inputs = asyncio.create_task(zeromq.run())
-        inputs.add_done_callback(_log_end)
+        inputs = asyncio.create_task(zeromq.run(), name="the ZeroMQ inputs")
+        carrier = asyncio.create_task(bus.run(), name="the bus")
+        for task in (inputs, carrier):
+            task.add_done_callback(_log_end)
         for text in warnings(config):
             log.warning("%s", text)
         for name in sorted({route.realm for route in routes}):
@@ -196,6 +198,9 @@ class Server:
             inputs.cancel()
             await asyncio.wait([inputs])
             zeromq.close()
+            carrier.cancel()
+            await asyncio.wait([carrier])
+            await bus.close()
             subscriptions.close()
             publishers.pre_shutdown()
             await finish(holds, publishers, hurry, max(0.0, min(HANDLER_GRACE, end - loop.time())))
@@ -323,10 +328,10 @@ def _counters(metrics: Metrics) -> tuple[Callable[[str, float], None], Callable[
     return count, count_retry
 
 
-def _log_end(inputs: asyncio.Task[None]) -> None:
-    error = None if inputs.cancelled() else inputs.exception()
+def _log_end(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("the ZeroMQ inputs have ended", exc_info=error)
+        log.error("%s: ended", task.get_name(), exc_info=error)
 
 
 def _log_fault(subject: object, error: Exception) -> None:

@@ -8,11 +8,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gripproxy.bus.local import LocalBus
+from gripproxy.config import Bus as Settings
+from gripproxy.config import Config
 from gripproxy.grip.item import Item
 from gripproxy.metrics import Metrics
 
 # Where a bus leaves a realm's items in this process: what delivery begins with.
 Sink = Callable[[str, tuple[Item, ...]], None]
+
+# What a realm (None: every one) does to find out what it may have missed.
+OnRecover = Callable[[str | None], None]
 
 
 class Bus(Protocol):
@@ -24,6 +29,12 @@ class Bus(Protocol):
         Raises: OSError when it could not be handed over; then no item of it was, to nobody.
         """
 
+    async def recover(self, realm: str) -> None:
+        """Have every process find out what a realm may have missed.
+
+        Raises: OSError when they could not be asked.
+        """
+
     async def run(self) -> None:
         """Bring what other processes publish to the sink, until cancelled."""
 
@@ -31,7 +42,34 @@ class Bus(Protocol):
         """Let go of everything; what was published before is handed over first."""
 
 
-# By the scheme of the configured URL; each entry takes the URL, this process's sink and its counters.
-BUSES: dict[str, Callable[[str, Sink, Metrics], Bus]] = {
-    "local": lambda url, sink, metrics: LocalBus(sink, metrics),
+def _redis(settings: Settings, sink: Sink, on_recover: OnRecover, metrics: Metrics) -> Bus:
+    from gripproxy.bus.redis import RedisBus  # the library is an extra
+
+    return RedisBus(settings, sink, on_recover, metrics)
+
+
+# By the scheme of the configured URL; each entry takes the settings, this process's ends of the bus and its counters.
+BUSES: dict[str, Callable[[Settings, Sink, OnRecover, Metrics], Bus]] = {
+    "local": lambda settings, sink, on_recover, metrics: LocalBus(sink, metrics, on_recover),
+    "redis": _redis,
+    "rediss": _redis,
 }
+
+
+def make_bus(config: Config, sink: Sink, on_recover: OnRecover, metrics: Metrics) -> Bus:
+    """Return the bus that the configuration names.
+
+    Raises: ConfigError when its library is missing.
+    """
+    require_library(config)
+    return BUSES[config.bus.scheme](config.bus, sink, on_recover, metrics)
+
+
+def require_library(config: Config) -> None:
+    """Raises: ConfigError when the bus needs a library that is not there."""
+    if config.bus.scheme == "local":
+        return
+    try:
+        import redis.asyncio  # noqa: F401
+    except ImportError as error:
+        raise config.error("bus.url", f"needs pip install gripproxy[redis] ({error})") from None

@@ -16,11 +16,18 @@ log = logging.getLogger("gripproxy.bus")
 class LocalBus:
     """Calls ``sink(realm, items)`` for each batch."""
 
-    __slots__ = ("_metrics", "_sink")
+    __slots__ = ("_metrics", "_on_recover", "_sink")
 
-    def __init__(self, sink: Callable[[str, tuple[Item, ...]], None], metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        sink: Callable[[str, tuple[Item, ...]], None],
+        metrics: Metrics | None = None,
+        on_recover: Callable[[str | None], None] = lambda realm: None,
+    ) -> None:
         self._sink = sink
+        self._on_recover = on_recover
         self._metrics = metrics if metrics is not None else Metrics()
+        self._metrics.bus_up = 1
 
     async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
         """Deliver a batch to this process's subscribers; what goes wrong there is logged and counted."""
@@ -29,6 +36,10 @@ class LocalBus:
         except Exception:
             self._metrics.sink_errors += 1
             log.exception("realm %s: delivering a batch of %d items failed; some may be lost", realm, len(items))
+
+    async def recover(self, realm: str) -> None:
+        """Have this process find out what a realm may have missed."""
+        self._on_recover(realm)
 
     async def run(self) -> None:
         """Return at once: there are no other processes to listen to."""

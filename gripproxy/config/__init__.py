@@ -29,6 +29,7 @@ __all__ = [
     "DEFAULT_REALM",
     "ENVIRONMENT_PREFIX",
     "Address",
+    "Bus",
     "Config",
     "Control",
     "File",
@@ -248,6 +249,34 @@ class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return bool(self.pull or self.sub or self.command)
 
 
+class Bus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How what is published reaches every process of a cluster."""
+
+    # "local:" for this process alone, or redis://[user:password@]host[:port][/db], rediss:// over TLS.
+    url: Secret = Secret("local:")
+    # The stream; clusters that share a Redis have one each.
+    key: str = "gripproxy"
+    # Seconds for which entries are kept, so that a process that was cut off misses nothing.
+    keep: PositiveSeconds = 60.0
+    # Seconds that a publish waits for the bus before it is refused with 503. Below the 5 s of impatient publishers.
+    timeout: PositiveSeconds = 2.0
+
+    def __post_init__(self) -> None:
+        _check(self, {"url": texts.bus, "key": texts.word})
+        if not self.key:
+            raise SettingError("key", "must not be empty")
+
+    @property
+    def scheme(self) -> str:
+        """What kind of bus it is."""
+        return self.url.partition(":")[0].lower()
+
+    @property
+    def place(self) -> str:
+        """The URL without its credentials."""
+        return f"{self.scheme}://{self.url.rpartition('@')[2].rpartition('//')[2].partition('?')[0]}"
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it."""
 
@@ -256,6 +285,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log: Log = field(default_factory=Log)
     limits: Limits = field(default_factory=Limits)
     zeromq: Zeromq = field(default_factory=Zeromq)
+    bus: Bus = field(default_factory=Bus)
     realms: dict[str, Realm] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     # Reasons in the bodies of error answers. Off: they name backends.

@@ -105,6 +105,19 @@ def parse_backend(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", _PORTS[parts.scheme] if port is None else port
 
 
+def bus(url: str) -> None:
+    """The URL of a bus; it may hold a password, so that the error does not show it."""
+    if url.lower() in ("local", "local:"):
+        return
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right or not re.fullmatch(r"(?:/[0-9]{0,4})?", parts.path) or not _BACKEND.fullmatch(url):
+        raise ValueError("must be local: or redis(s)://[user:password@]host[:port][/db]")
+
+
 def network(text: str) -> None:
     """An IP address or network in CIDR notation."""
     try:

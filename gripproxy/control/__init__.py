@@ -76,11 +76,10 @@ class Control:
         publishers: Publishers,
         bus: Bus,
         metrics: Metrics,
-        recover: Callable[[str | None], None],
         clock: Callable[[], float],
         subscriptions: Subscriptions,
     ) -> None:
-        """``clock`` tells the seconds since the epoch; ``recover(realm)`` forgets what was delivered and refreshes."""
+        """``clock`` tells the seconds since the epoch."""
         self._body_max = config.control.max_body
         self._item_max = {name: realm.max_item for name, realm in config.realms.items() if realm.max_item}
         self._has_metrics = config.control.metrics
@@ -88,7 +87,6 @@ class Control:
         self._publishers = publishers
         self._bus = bus
         self._metrics = metrics
-        self._recover = recover
         self._clock = clock
         self._monitor = Monitor(subscriptions)
         self._refusals = Refusals(clock)
@@ -135,11 +133,7 @@ class Control:
         try:
             await self._bus.publish(realm, items)
         except Exception as error:
-            # The bus promises that nothing went out, so the publisher may repeat it.
-            self._metrics.bus_errors += 1
-            if not isinstance(error, OSError):
-                log.exception("realm %s: the bus failed", realm)
-            raise RefusalError(503, f"The bus is unavailable ({type(error).__name__}).", RETRY_SOON) from error
+            raise self._unavailable(realm, error) from error
         self._count(items, len(body))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("realm %s: published %d items to %s", realm, len(items), [item.channel for item in items[:10]])
@@ -148,8 +142,11 @@ class Control:
     async def _recover_realm(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
         self._admit(request, target.realm, form)
         log.info("realm %s: recovering", target.realm)
+        try:
+            await self._bus.recover(target.realm)
+        except OSError as error:
+            raise self._unavailable(target.realm, error) from error
         self._metrics.publishes["200"] += 1
-        self._recover(target.realm)
         return self._answer(request, 200, form, "Updated")
 
     async def _list_subscriptions(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
@@ -183,6 +180,13 @@ class Control:
         idle_time = self._idle_time if request.keep_alive else None
         body = self._metrics.exposition()
         return encode_body(200, METRICS_TYPE.encode(), body, idle_time, head_only=request.method == "HEAD")
+
+    def _unavailable(self, realm: str, error: Exception) -> RefusalError:
+        """Return the refusal when the bus fails: it promises that nothing went out, so the publisher may repeat it."""
+        self._metrics.bus_errors += 1
+        if not isinstance(error, OSError):
+            log.error("realm %s: the bus failed", realm, exc_info=error)
+        return RefusalError(503, f"The bus is unavailable ({type(error).__name__}).", RETRY_SOON)
 
     def _admit(self, request: web.BaseRequest, realm: str, form: str | None) -> None:
         """Raises: RefusalError or AuthError for who takes no answer of ours, or may not write to the realm."""

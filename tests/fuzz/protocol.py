@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import json
 
+from gripproxy.bus.entry import Entry, EntryError
 from gripproxy.config import Config, Limits, Route
 from gripproxy.errors import AuthError, BackendError, EventError, FilterError, InstructError, ItemError
 from gripproxy.grip import events as ev
@@ -388,7 +389,35 @@ def _text_fields(value: object) -> bytes | None:
     return write_head(found) if not isinstance(value, str | bytes) else None
 
 
+# --- the bus
+
+
+def entry(data: bytes) -> None:
+    """The items of an entry of the bus: read whole, and written again the same, or refused."""
+    fields = {b"v": b"1", b"p": b"0f", b"n": b"7", b"r": b"default", b"i": data}
+    with refusing(EntryError, r"i: .", statuses=()):
+        read = Entry.decode(fields)
+        again = {name: part if isinstance(part, bytes) else str(part).encode() for name, part in read.encode().items()}
+        assert Entry.decode(again) == read
+
+
 TARGETS: dict[str, Target] = {
+    "entry": Target(
+        entry,
+        seeds=(
+            Entry(
+                "0f",
+                7,
+                "default",
+                parse_items(
+                    b'{"items": [{"channel": "a", "id": "2", "prev-id": "1", "meta": {"k": "v"}, '
+                    b'"http-response": {"headers": {"A": "b"}, "body": "x"}, "http-stream": {"content": "x"}, '
+                    b'"ws-message": {"content": "x"}}]}'
+                ),
+            ).encode()[b"i"],
+        ),
+        words=(b"\xa7channel", b"\xa6stream", b"\xa6action\xa4send", b"\xa7message", b"\xa8response"),
+    ),
     "fields": Target(
         fields,
         ("grip.test_fields",),

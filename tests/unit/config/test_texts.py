@@ -155,6 +155,21 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
             ["X-A", "grip-thing"],
             ["", "a b", "a:", "ä", "Host", "content-length", "Transfer-Encoding"],
         ),
+        (
+            texts.bus,
+            ["local:", "local", "redis://h", "rediss://u:p@h:1/0", "redis://[::1]:6379", "redis://h:1/2?x=y"],
+            [
+                "",
+                "redis",
+                "redis://",
+                "redis://:0",
+                "redis://h:x",
+                "redis://h/a",
+                "nats://h",
+                "redis://h h",
+                "unix:///x",
+            ],
+        ),
         (texts.field_value, ["", "a", "a b", "a\tb", "ä"], ["\n", " a", "a ", "a\r\nb: c", "a\x00b", "a\x7fb"]),
         (
             texts.host_pattern,

@@ -77,12 +77,18 @@ class Bus:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.published: list[tuple[str, tuple[Item, ...]]] = []
+        self.recovered: list[str] = []
         self.error = error
 
     async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
         if self.error is not None:
             raise self.error
         self.published.append((realm, items))
+
+    async def recover(self, realm: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.recovered.append(realm)
 
     async def run(self) -> None: ...
 
@@ -106,7 +112,6 @@ class Door:
     def __init__(self, bus: Bus | None = None, config: Config = CONFIG) -> None:
         self.bus = bus or Bus()
         self.metrics = Metrics()
-        self.recovered: list[str | None] = []
         loop = asyncio.new_event_loop()
         loop.close()  # without linger nothing is left to wait for
         self.subscriptions = Subscriptions(loop, {("default", "a"): 1, ("keyed", "b"): 2}, 0.0, "ab")
@@ -115,7 +120,6 @@ class Door:
             Publishers(config),
             self.bus,
             self.metrics,
-            self.recovered.append,
             lambda: 1_700_000_000.0,
             self.subscriptions,
         )
@@ -281,7 +285,14 @@ def test_recover_concerns_one_realm(path: str, realm: str) -> None:
     door = Door()
 
     assert (200, "Updated\n") == door.ask(path, body=b"")
-    assert [realm] == door.recovered
+    assert [realm] == door.bus.recovered
+
+
+def test_a_recovery_that_the_bus_cannot_tell_is_not_answered_200() -> None:
+    door = Door(Bus(ConnectionError("gone")))
+
+    assert (503, "The bus is unavailable (ConnectionError).\n") == door.ask("/recover/")
+    assert 1 == door.metrics.bus_errors
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,306 @@
+"""Several proxies with one bus, a real Redis that is restarted, killed and cut short."""
+
+import contextlib
+import http.client
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+from tests.integration.conftest import ROOT, Proxy
+from tests.integration.processes import Process, Processes
+from tests.integration.streams import Stream, holding_backend
+from tests.ports import free_port
+
+pytestmark = pytest.mark.requires_program("redis-server")
+
+PASSWORD = "very-secret"
+PATIENCE = 15.0  # seconds that a publisher repeats what was refused with 503
+
+
+class Redis:
+    """A Redis server; what it keeps is in its folder."""
+
+    def __init__(self, processes: Processes, folder: Path) -> None:
+        self._processes = processes
+        self._folder = folder
+        self.port = free_port()
+        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+        self.process: Process | None = None
+
+    def start(self, *options: str) -> "Redis":
+        keeping = options or ("--save", "", "--appendonly", "no")
+        place = ("--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--dir", str(self._folder))
+        self.process = self._processes.start("redis", "redis-server", *place, *keeping, ports=[self.port])
+        return self
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def redis(processes: Processes, tmp_path: Path) -> Redis:
+    """A Redis that is not started yet."""
+    return Redis(processes, tmp_path)
+
+
+@pytest.fixture
+def backend() -> Iterator[str]:
+    with holding_backend() as url:
+        yield url
+
+
+@pytest.fixture
+def held_on() -> Iterator[Callable[[Proxy], Stream]]:
+    """Gives a client that is held as a stream until the test ends."""
+    with contextlib.ExitStack() as streams:
+
+        def hold(proxy: Proxy) -> Stream:
+            stream = Stream(proxy.url + "/c")
+            streams.callback(stream.close)
+            streams.callback(stream.response.close)
+            return stream
+
+        yield hold
+
+
+@pytest.fixture
+def node(processes: Processes, redis: Redis) -> Callable[[str], Proxy]:
+    """Starts a proxy that is on the bus."""
+
+    def start(backend_url: str) -> Proxy:
+        listen, control = free_port(), free_port()
+        addresses = ("--listen", f"127.0.0.1:{listen}", "--control", f"127.0.0.1:{control}", "--backend", backend_url)
+        environment = {"PYTHONPATH": str(ROOT), "GRIPPROXY__BUS__URL": redis.url}
+        command = (sys.executable, "-m", "gripproxy", "run", *addresses)
+        process = processes.start("proxy", *command, environment=environment, ports=[listen, control])
+        return Proxy(f"http://127.0.0.1:{listen}", f"http://127.0.0.1:{control}", process)
+
+    return start
+
+
+def post(proxy: Proxy, path: str, body: bytes = b"") -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection(urlsplit(proxy.control_url).netloc, timeout=10)
+    connection.request("POST", path, body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response
+
+
+def publish(proxy: Proxy, *lines: str) -> int:
+    items = [{"channel": "c", "http-stream": {"content": f"{line}\n"}} for line in lines]
+    return post(proxy, "/publish/", json.dumps({"items": items}).encode()).status
+
+
+def publish_for_sure(proxy: Proxy, line: str) -> bool:
+    """Publish, and again where the proxy says that it was refused; tell whether the first try was taken."""
+    end = time.monotonic() + PATIENCE
+    is_first = True
+    while publish(proxy, line) != 200:
+        is_first = False
+        assert time.monotonic() < end, "no publish is taken"
+        time.sleep(0.1)
+    return is_first
+
+
+def wait_for(condition: Callable[[], bool], complaint: str, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, complaint
+        time.sleep(0.02)
+
+
+def metric(proxy: Proxy, name: str) -> float:
+    text = build_opener(ProxyHandler({})).open(proxy.control_url + "/metrics", timeout=10).read().decode()
+    return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"gripproxy_{name} "))
+
+
+def wait_for_bus(*proxies: Proxy) -> None:
+    for proxy in proxies:
+        wait_for(lambda proxy=proxy: metric(proxy, "bus_up") == 1, "the bus is not up")  # type: ignore[misc]
+
+
+def test_what_any_takes_reaches_the_clients_of_all_in_one_order(
+    redis: Redis, node: Callable[[str], Proxy], backend: str, held_on: Callable[[Proxy], Stream]
+) -> None:
+    redis.start()
+    nodes = [node(backend) for _ in range(3)]
+    wait_for_bus(*nodes)
+    streams = [held_on(one) for one in nodes]
+
+    def publish_some(proxy: Proxy, name: str) -> None:
+        for number in range(40):
+            assert 200 == publish(proxy, f"{name}{number}", f"{name}{number}+")
+
+    threads = [threading.Thread(target=publish_some, args=(one, name)) for one, name in zip(nodes, "xyz", strict=True)]
+    for thread in threads:
+        thread.start()
+    got = [[stream.line().decode().strip() for _ in range(240)] for stream in streams]
+    for thread in threads:
+        thread.join()
+
+    assert got[0] == got[1] == got[2]
+    for name in "xyz":
+        expected = [f"{name}{number}{end}" for number in range(40) for end in ("", "+")]
+        assert expected == [line for line in got[0] if line.startswith(name)]
+    for line in got[0]:  # a batch is not torn apart
+        if line.endswith("+"):
+            assert line[:-1] == got[0][got[0].index(line) - 1]
+    assert PASSWORD not in "".join(one.process.output() for one in nodes)
+
+
+def test_a_restart_of_redis_loses_and_doubles_nothing(
+    redis: Redis, node: Callable[[str], Proxy], backend: str, held_on: Callable[[Proxy], Stream]
+) -> None:
+    keeping = ("--appendonly", "yes", "--appendfsync", "always")
+    redis.start(*keeping)
+    first, second = node(backend), node(backend)
+    wait_for_bus(first, second)
+    streams = [held_on(first), held_on(second)]
+    refused: list[str] = []
+
+    def publish_all() -> None:
+        for number in range(150):
+            if not publish_for_sure((first, second)[number % 2], str(number)):
+                refused.append(str(number))
+            time.sleep(0.01)
+
+    publisher = threading.Thread(target=publish_all)
+    publisher.start()
+    time.sleep(0.5)
+    redis.kill()
+    time.sleep(0.3)
+    redis.start(*keeping)
+    publisher.join()
+    publish(first, "end")
+
+    for stream in streams:
+        lines: list[str] = []
+        while (line := stream.line().decode().strip()) != "end":
+            lines.append(line)
+        # What was refused, because nobody could tell whether it had arrived, may come twice.
+        assert [str(number) for number in range(150)] == list(dict.fromkeys(lines))
+        assert {line for line in lines if lines.count(line) > 1} <= set(refused)
+
+
+def test_what_redis_forgot_is_told_by_who_took_it(
+    redis: Redis, node: Callable[[str], Proxy], backend: str, held_on: Callable[[Proxy], Stream]
+) -> None:
+    """A fail-over to a replica that was behind: acknowledged, in nobody's hands yet, and gone."""
+    redis.start()
+    taker, sleeper = node(backend), node(backend)
+    wait_for_bus(taker, sleeper)
+    streams = [held_on(taker), held_on(sleeper)]
+    assert 200 == publish(taker, "before")
+    assert [b"before\n"] * 2 == [stream.line() for stream in streams]
+    sleeper.process.signal(signal.SIGSTOP)
+    for number in range(20):
+        assert 200 == publish(taker, str(number))
+    redis.kill()
+    redis.start()  # empty
+    sleeper.process.signal(signal.SIGCONT)
+    publish_for_sure(taker, "after")
+
+    for stream in streams:
+        assert [*map(str, range(20)), "after"] == [stream.line().decode().strip() for _ in range(21)]
+
+
+def test_without_redis_publishers_are_told_and_with_it_all_goes_on(
+    redis: Redis, node: Callable[[str], Proxy], backend: str, held_on: Callable[[Proxy], Stream]
+) -> None:
+    one = node(backend)
+    stream = held_on(one)
+
+    response = post(one, "/publish/", b'{"items": [{"channel": "c", "http-stream": {"content": "lost\\n"}}]}')
+    assert (503, "1") == (response.status, response.headers["Retry-After"])
+    assert 0 == metric(one, "bus_up")
+    redis.start()
+    wait_for_bus(one)
+    assert 200 == publish(one, "found")
+
+    assert b"found\n" == stream.line()  # and not what was refused
+
+
+class Poller(BaseHTTPRequestHandler):
+    """A backend that holds every request as a long-poll, and counts."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        self.send_response(200)
+        self.send_header("Grip-Hold", "response")
+        self.send_header("Grip-Channel", "c")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def polls() -> Iterator[str]:
+    """A backend of long-polls."""
+    Poller.asked = 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Poller)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def held(proxy: Proxy) -> http.client.HTTPConnection:
+    before = Poller.asked
+    connection = http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=10)
+    connection.request("GET", "/")
+    wait_for(lambda: Poller.asked > before, "the backend is not asked")
+    return connection
+
+
+def test_a_recovery_that_one_is_asked_for_is_everyones(redis: Redis, node: Callable[[str], Proxy], polls: str) -> None:
+    redis.start()
+    nodes = [node(polls), node(polls)]
+    wait_for_bus(*nodes)
+    clients = [held(one) for one in nodes]
+
+    assert 200 == post(nodes[0], "/recover/").status
+
+    wait_for(lambda: Poller.asked == 4, "the holds of both are not asked again")
+    for client in clients:
+        client.close()
+
+
+def test_a_hole_is_noticed_and_the_holds_ask(redis: Redis, node: Callable[[str], Proxy], polls: str) -> None:
+    import redis as library
+
+    redis.start()
+    publisher, sleeper = node(polls), node(polls)
+    wait_for_bus(publisher, sleeper)
+    assert 200 == publish(publisher, "one")
+    client = held(sleeper)
+    sleeper.process.signal(signal.SIGSTOP)
+    assert 200 == publish(publisher, "two")  # to the one that sleeps it is sent still
+    assert 200 == publish(publisher, "two and a half")
+    direct = library.Redis.from_url(redis.url)
+    newest = direct.xrevrange("gripproxy", count=1)
+    direct.xdel("gripproxy", newest[0][0])
+    direct.close()
+    assert 200 == publish(publisher, "three")
+    sleeper.process.signal(signal.SIGCONT)
+
+    wait_for(lambda: Poller.asked == 2, "the hold is not asked again")
+    assert (1, 0) == (metric(sleeper, "bus_gaps_total"), metric(publisher, "bus_gaps_total"))
+    client.close()
