@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gripproxy.errors import EventError
+from gripproxy.grip.detection import session_id
 from gripproxy.grip.fields import decode_base64, is_base64
 from gripproxy.grip.members import WrongError, channel_name, is_decimal, shown, strings
 
@@ -214,6 +215,14 @@ def _subscribe(fields: dict[str, Any]) -> Subscribe:
         raise EventError(f"control message: {wrong.under('filters')}") from None
 
 
+def _set_session(fields: dict[str, Any]) -> SetSession:
+    given = _optional_text(fields, "id")
+    try:
+        return SetSession(session_id(given) if given else None)
+    except WrongError as wrong:
+        raise EventError(f"control message: id: {wrong.problem}") from None
+
+
 def _set_keep_alive(fields: dict[str, Any]) -> SetKeepAlive:
     kind, content = _message(fields)
     # Without content the timeout says nothing, so Pushpin does not look at it.
@@ -233,7 +242,7 @@ _CONTROLS: dict[str, Callable[[dict[str, Any]], Control]] = {
     "subscribe": _subscribe,
     "unsubscribe": lambda fields: Unsubscribe(_channel(fields)),
     "detach": lambda fields: Detach(),
-    "session": lambda fields: SetSession(_optional_text(fields, "id")),
+    "session": _set_session,
     "set-meta": lambda fields: SetMeta(_name(fields, "name"), _optional_text(fields, "value")),
     "keep-alive": _set_keep_alive,
     "send-delayed": _send_delayed,

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from gripproxy.errors import InstructError
 from gripproxy.grip import members
 from gripproxy.grip.coding import decode_body
+from gripproxy.grip.detection import DetectRule, session_id
 from gripproxy.grip.fields import (
     REASONS,
     Fields,
@@ -111,7 +112,8 @@ class Instruct:
 
     ``hold`` is ``"response"``, ``"stream"`` or None; ``timeout`` is that of a response hold, in seconds. ``fields`` has
     no ``Grip-*``, no hop-by-hop field and no ``Content-Length``. ``last_ids`` are pairs of channel and id
-    (``Grip-Last``). ``has_body_instruct`` tells that the backend's body was instructions, not something to send.
+    (``Grip-Last``), for the session ``session_id``; ``detect_rules`` say which later requests belong to a session.
+    ``has_body_instruct`` tells that the backend's body was instructions, not something to send.
     """
 
     hold: str | None
@@ -122,6 +124,8 @@ class Instruct:
     next_link: Link | None = None
     gone_link: Link | None = None
     last_ids: tuple[tuple[str, str], ...] = ()
+    session_id: str | None = None
+    detect_rules: tuple[DetectRule, ...] = ()
     status: int = 200
     reason: str = "OK"
     fields: Fields = ()
@@ -258,6 +262,18 @@ def _last_id(value: Any) -> tuple[str, str]:
     return channel.name, channel.prev_id
 
 
+def _session_id(value: Any) -> str | None:
+    return session_id(value) if value else None
+
+
+def _detect_rule(value: Any) -> DetectRule:
+    plain = members.obj(value)
+    for name in ("path-prefix", "sid-ptr"):
+        if name not in plain:
+            raise WrongError(f"must have a {name}")
+    return DetectRule(plain["path-prefix"], plain["sid-ptr"], plain.get("json-param"))
+
+
 def _body(given: Plain) -> bytes:
     if "body-bin" in given:
         return bytes(checked(given["body-bin"][0], members.base64, given["body-bin"][1]))
@@ -290,6 +306,8 @@ def _instruct(given: Plain, status: int, reason: str, fields: Fields, body: byte
         next_link=optional("next", _next_link),
         gone_link=optional("gone", _gone_link),
         last_ids=tuple([checked(label, _last_id, plain) for label, plain in given.get("last", ())]),
+        session_id=optional("session", _session_id),
+        detect_rules=tuple([checked(label, _detect_rule, plain) for label, plain in given.get("detect", ())]),
         status=status,
         reason=reason,
         fields=fields,

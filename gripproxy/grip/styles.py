@@ -3,10 +3,10 @@
 Each value of the mapping comes with the name that an error calls it by: ``{"hold": ("Grip-Hold", "stream")}``. Nothing
 is checked here but that it can be read at all; `Instruct.from_response` checks the values, whatever their style was.
 
-    hold, timeout, keep-alive, code, reason, headers, body, body-bin, next, gone    a labelled value
-    channels, meta, last                                                            a list of labelled values
-    exposed                                                                         a set of lower-case field names
-    coding                                                                          the Content-Encoding, as it is
+    hold, timeout, keep-alive, code, reason, headers, body, body-bin, next, gone, session    a labelled value
+    channels, meta, last, detect                                                             a list of labelled values
+    exposed                                                                                  a set of lower-case names
+    coding                                                                                   Content-Encoding, as it is
 """
 
 import re
@@ -140,6 +140,13 @@ def _read_last(given: Plain, value: bytes) -> None:
         given.setdefault("last", []).append(("Grip-Last", {"name": name, "prev-id": plain.get("last-id", "")}))
 
 
+def _read_detect(given: Plain, value: bytes) -> None:
+    for part in split_list(text(value)):
+        _, parameters = _parameters("Grip-Session-Detect", ";" + part)  # a parameter in the place of the value
+        plain = {key.lower(): content for key, content in reversed(parameters)}
+        given.setdefault("detect", []).append(("Grip-Session-Detect", plain))
+
+
 _READERS: dict[bytes, Callable[[Plain, bytes], None]] = {
     b"grip-hold": _first("hold", "Grip-Hold"),
     b"grip-channel": _read_channel,
@@ -150,6 +157,8 @@ _READERS: dict[bytes, Callable[[Plain, bytes], None]] = {
     b"grip-link": _read_link,
     b"grip-expose-headers": _read_expose,
     b"grip-last": _read_last,
+    b"grip-session-id": _first("session", "Grip-Session-Id"),
+    b"grip-session-detect": _read_detect,
 }
 
 

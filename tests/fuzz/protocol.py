@@ -15,6 +15,7 @@ from gripproxy.grip import fields as syntax
 from gripproxy.grip import members, tnetstring, wire, zeromq
 from gripproxy.grip.commands import Close, Control, Reject, Send
 from gripproxy.grip.cors import Cors
+from gripproxy.grip.detection import DetectRule, detect, session_fields
 from gripproxy.grip.fields import HOP_BY_HOP, Fields
 from gripproxy.grip.filters import HTTP_FILTERS, Scope, compile_filters, http_outcome, http_request
 from gripproxy.grip.instruct import Instruct, is_instruct
@@ -64,7 +65,7 @@ def fields(data: bytes) -> None:
 # --- instructions
 
 _INSTRUCT_ERROR = (
-    r"Content-Encoding|Grip-(Hold|Channel|Timeout|Keep-Alive|Set-Meta|Status|Link|Last)\b"
+    r"Content-Encoding|Grip-(Hold|Channel|Timeout|Keep-Alive|Set-Meta|Status|Link|Last|Session-Id|Session-Detect)\b"
     r"|hold|response|instruct|status of|app"
 )
 _AT = "http://example.com/a/b?c"
@@ -113,6 +114,36 @@ def encode_instruct(value: object) -> bytes | None:
         document = value if {"hold", "response"} & value.keys() else {"hold": {"channels": [], **value}}
         return b"Content-Type: application/grip-instruct\n\n" + json.encode(document)
     return write_head(value)
+
+
+# --- sessions
+
+_RULES = tuple(DetectRule("/", pointer, param) for pointer in ("", "/sid", "/0/0") for param in (None, "data"))
+
+
+def detection(data: bytes) -> None:
+    """Whatever a rule says and a client sends, there is an id that is good for a field, or none."""
+    value, _, body = data.partition(b"\n")
+    rules = _RULES
+    with refusing(InstructError, r"Grip-Session-Detect"):
+        rules = Instruct.from_response(200, "OK", ((b"Grip-Session-Detect", value),), b"").detect_rules
+        assert all(one.path_prefix.startswith("/") and one.json_param != "" for one in rules)
+    for some in (rules, _RULES, *([one] for one in rules)):
+        sid = detect(some, body)
+        if sid is not None:
+            name, written = session_fields(sid, {})[0]
+            assert is_clean(name)
+            assert is_clean(written)
+            assert sid == syntax.text(written.strip())
+
+
+def encode_detection(value: object) -> bytes | None:
+    """Bodies behind rules, and pointers before bodies."""
+    if isinstance(value, bytes):
+        return b"path-prefix=/; sid-ptr=/sid, path-prefix=/; sid-ptr=/sid; json-param=data\n" + value
+    if isinstance(value, str):
+        return f'path-prefix=/; sid-ptr="{value}"\n{{"sid": "a"}}'.encode("utf-8", "surrogatepass")
+    return None
 
 
 # --- items
@@ -448,6 +479,8 @@ TARGETS: dict[str, Target] = {
             b">; rel=gone",
             b"Grip-Expose-Headers: ",
             b"Grip-Last: ",
+            b"Grip-Session-Id: ",
+            b"Grip-Session-Detect: path-prefix=/; sid-ptr=/",
             b"; last-id=",
             b"; prev-id=",
             b"; filter=",
@@ -461,6 +494,13 @@ TARGETS: dict[str, Target] = {
             b'"body-bin"',
             b'"keep-alive"',
         ),
+    ),
+    "detection": Target(
+        detection,
+        ("grip.test_detection",),
+        encode_detection,
+        (b'path-prefix=/; sid-ptr="/a/0"; json-param=data\ndata=%7B%22a%22%3A%5B%22s%22%5D%7D',),
+        (b"path-prefix=/", b"; sid-ptr=/", b"; json-param=", b"data=", b"~0", b"~1", b"/-", b'{"sid": "'),
     ),
     "items": Target(
         items,

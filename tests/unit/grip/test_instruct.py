@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec import json
 
 from gripproxy.errors import InstructError
+from gripproxy.grip.detection import DetectRule
 from gripproxy.grip.fields import Fields
 from gripproxy.grip.instruct import Channel, Instruct, KeepAlive, Link, is_instruct
 
@@ -370,6 +371,53 @@ def test_grip_last() -> None:
         from_fields("Grip-Last: a")
 
 
+@pytest.mark.parametrize(
+    ("lines", "session", "rules"),
+    [
+        (["Grip-Session-Id: s"], "s", ()),
+        (["Grip-Session-Id: a b; c"], "a b; c", ()),
+        (["Grip-Session-Id: 1", "Grip-Session-Id: 2"], "1", ()),
+        (["Grip-Session-Id:"], None, ()),
+        (['Grip-Session-Detect: path-prefix=/a; sid-ptr="/b/c"'], None, (DetectRule("/a", "/b/c"),)),
+        (['grip-session-detect: SID-PTR=""; Path-Prefix=/; json-param=d'], None, (DetectRule("/", "", "d"),)),
+        (
+            ['Grip-Session-Detect: path-prefix="/a,b"; sid-ptr=/c, path-prefix=/d; sid-ptr=/e; more=1'],
+            None,
+            (DetectRule("/a,b", "/c"), DetectRule("/d", "/e")),
+        ),
+        (["Grip-Session-Detect: path-prefix=/; sid-ptr=/1; sid-ptr=/2"], None, (DetectRule("/", "/1"),)),
+        (["Grip-Session-Detect:"], None, ()),
+    ],
+)
+def test_sessions(lines: list[str], session: str | None, rules: tuple[DetectRule, ...]) -> None:
+    instruct = from_fields(*lines)
+    assert (session, rules) == (instruct.session_id, instruct.detect_rules)
+    assert is_instruct(tuple((line.partition(":")[0].encode(), b"") for line in lines))
+
+
+def test_sessions_are_named_by_fields_beside_json_too() -> None:
+    instruct = from_json({"hold": {"channels": []}}, (b"Grip-Session-Id", b"s"), (b"Grip-Last", b"a; last-id=1"))
+    assert ("response", "s", (("a", "1"),)) == (instruct.hold, instruct.session_id, instruct.last_ids)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("Grip-Session-Id: a\x01b", "Grip-Session-Id must not have control characters"),
+        ("Grip-Session-Id: " + "x" * 1025, "Grip-Session-Id must have at most 1024 bytes"),
+        ("Grip-Session-Detect: path-prefix=/", "Grip-Session-Detect must have a sid-ptr"),
+        ("Grip-Session-Detect: sid-ptr=/a", "Grip-Session-Detect must have a path-prefix"),
+        ("Grip-Session-Detect: path-prefix=a; sid-ptr=/a", "Grip-Session-Detect: path-prefix must begin with a slash"),
+        ("Grip-Session-Detect: path-prefix=/; sid-ptr=a", "Grip-Session-Detect: sid-ptr must be a JSON pointer"),
+        ("Grip-Session-Detect: path-prefix=/; sid-ptr=/; json-param", "json-param must not be empty"),
+        ('Grip-Session-Detect: path-prefix=/; sid-ptr="/', "Grip-Session-Detect must have closed quotes"),
+    ],
+)
+def test_session_errors_name_the_field(line: str, problem: str) -> None:
+    with pytest.raises(InstructError, match=problem):
+        from_fields(line)
+
+
 # --- what the client sees
 
 
@@ -527,7 +575,7 @@ def test_values_are_always_legal(make: Any) -> None:
 
 NAMES = st.sampled_from(
     b"Grip-Hold Grip-Channel Grip-Timeout Grip-Keep-Alive Grip-Set-Meta Grip-Status Grip-Link Grip-Expose-Headers "
-    b"Grip-Last Connection Content-Type ETag".split()
+    b"Grip-Last Grip-Session-Id Grip-Session-Detect Connection Content-Type ETag".split()
 )
 VALUES = st.binary(max_size=40) | st.text('ab12 <>/;,="\\-rel=next').map(str.encode)
 PLAIN = st.recursive(
