@@ -12,6 +12,7 @@ from gripproxy.grip.item import Item
 from gripproxy.grip.sequencer import Sequencer
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
+from gripproxy.sessions import Sessions
 
 log = logging.getLogger("gripproxy.delivery")
 
@@ -19,8 +20,16 @@ log = logging.getLogger("gripproxy.delivery")
 class Delivery:
     """The items of all realms on their way to the hub."""
 
-    def __init__(self, hub: Hub, limits: Limits, metrics: Metrics, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        limits: Limits,
+        metrics: Metrics,
+        loop: asyncio.AbstractEventLoop,
+        sessions: Sessions | None = None,
+    ) -> None:
         self._hub = hub
+        self._sessions = sessions if sessions is not None else Sessions(limits)
         self._loop = loop
         self._metrics = metrics
         self._sequencer = Sequencer(
@@ -37,12 +46,14 @@ class Delivery:
 
     def receive(self, realm: str, items: tuple[Item, ...]) -> None:
         """Take items from the bus, in their order."""
-        hub, sequencer = self._hub, self._sequencer
+        hub, sequencer, sessions = self._hub, self._sequencer, self._sessions
         self._begin_turn()
         now = self._loop.time()
         for item in items:
             key = (realm, item.channel)
             for due in sequencer.push(key, item, now, key in hub.channels):
+                if sessions.trails:
+                    sessions.note(key, due)
                 hub.deliver(realm, due)
         if sequencer.deadline is not None and self._handle is None:
             self._wait(sequencer.deadline)
@@ -104,6 +115,7 @@ class Delivery:
             assert isinstance(key, tuple)
             self._metrics.gaps["late"] += 1
             log.debug("channel %r: item %r has waited for %r long enough", item.channel, item.id, item.prev_id)
+            self._sessions.note(key, item)
             self._hub.deliver(key[0], item)
         if self._sequencer.deadline is not None:
             self._wait(self._sequencer.deadline)

@@ -15,6 +15,7 @@ from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Instruct
 from gripproxy.links import resolve
 from gripproxy.routes import Route
+from gripproxy.sessions import BY_ITSELF, STREAM
 from gripproxy.transports.client import Client
 from gripproxy.transports.holds import Holds
 from gripproxy.transports.linked import LinkedStream
@@ -46,6 +47,7 @@ def hold_response(
     holds.metrics.holds["response"] += 1
     if instruct.gone_link is not None:
         hold.gone_link = resolve(uri, instruct.gone_link.uri)
+    _join(holds, hold, instruct, BY_ITSELF)
     hold.begin(moments.asked)
 
 
@@ -78,6 +80,7 @@ async def hold_stream(
     holds.metrics.holds["stream"] += 1
     if instruct.gone_link is not None:
         hold.gone_link, hold.origin = resolve(uri, instruct.gone_link.uri), uri
+    _join(holds, hold, instruct, STREAM if linked is None else BY_ITSELF)
     missed = hold.begin(moments)
     fields = instruct.fields if client.cors is None else client.cors.complete(instruct.fields)
     head = (
@@ -110,6 +113,13 @@ async def _stream_rest(hold: LinkedStream, rest: Response, limits: Limits) -> No
     finally:
         if hold.connection is not None:
             hold.connection.set_write_buffer_limits(high=limits.unsent)
+
+
+def _join(holds: Holds, hold: StreamHold | ResponseHold, instruct: Instruct, kind: str) -> None:
+    """Have a hold belong to the session that its response names, before anything is delivered to it."""
+    if hold.route.session and instruct.session_id is not None:
+        now = holds.wheel.now()
+        holds.sessions.join(hold, hold.route.realm, instruct.session_id, kind, hold.channels, now)
 
 
 def _is_linked(instruct: Instruct) -> bool:

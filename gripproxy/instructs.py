@@ -45,8 +45,9 @@ class Instructs:
         if kept is not None:
             return kept[1]
         instruct = prepare(route, Instruct.from_response(status, reason, fields, body), self._limits, self._metrics)
-        # Where channels may have been left out, that is to be logged and counted each time.
-        if len(body) <= KEPT_BODY_MAX and len(instruct.channels) < self._limits.channels_per_connection:
+        # Where channels may have been left out, that is to be logged and counted each time; a session is one client's.
+        is_shared = instruct.session_id is None and len(instruct.channels) < self._limits.channels_per_connection
+        if is_shared and len(body) <= KEPT_BODY_MAX:
             if len(self._kept) >= KEPT_MAX:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = (route, instruct)

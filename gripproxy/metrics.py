@@ -178,6 +178,15 @@ METERS = (
     Meter("passes", "counter", "passes", "Passes over a channel's subscribers; each may carry several items."),
     Meter("filtered", "counter", "filtered", "Deliveries that a filter held back."),
     Meter("disconnects", "counter", "disconnects", "Held clients whose connection ended, by reason.", ("reason",)),
+    Meter("sessions", "gauge", "sessions", "GRIP sessions that are known now."),
+    Meter(
+        "session_drops",
+        "counter",
+        "session_drops",
+        "What was forgotten of sessions, or had no room, by what it was; age: a session that was not used for long.",
+        ("what",),
+        ("age", "session", "last-id", "rule"),
+    ),
     Meter(
         "backend_requests",
         "counter",
@@ -223,6 +232,8 @@ class Metrics:
     passes: int
     filtered: int
     disconnects: Tally
+    sessions: int
+    session_drops: Tally
     backend_requests: Tally
     backend_retries: int
     backend_seconds: Histogram

@@ -25,6 +25,7 @@ from gripproxy.errors import AuthError, BackendError, FilterError, InstructError
 from gripproxy.forwarding import Forwarding, MalformedRequestError
 from gripproxy.grip.answer import EVENTS_TYPE
 from gripproxy.grip.cors import Cors
+from gripproxy.grip.detection import asked_again
 from gripproxy.grip.fields import Fields, field_values, media_type
 from gripproxy.grip.filters import RESPONSE_FILTERS, Question, Reply
 from gripproxy.grip.history import Moments
@@ -35,7 +36,7 @@ from gripproxy.instructs import Instructs
 from gripproxy.links import Links, resolve
 from gripproxy.metrics import Metrics
 from gripproxy.opening import Opening
-from gripproxy.routes import Route, Routes
+from gripproxy.routes import Route, Routes, host_name
 from gripproxy.transports import Done, Follow, Outcome, Replay, bodies
 from gripproxy.transports.bodies import BodyRefusedError
 from gripproxy.transports.client import Client, client_of
@@ -143,9 +144,11 @@ class Proxy:
         expects = request.headers.get("Expect", "").lower() == "100-continue" and client.is_chunkable
         before_body = None
         if request.body_exists:
+            keep = self._limits.replay_body
+            rules = self.holds.sessions.rules(route.realm, host_name(host), target) if route.session else ()
             try:
                 body, length = await bodies.receive(
-                    request, client, route.max_request_body, self._limits.replay_body, expects=expects
+                    request, client, route.max_request_body, keep, expects=expects, is_wanted=bool(rules)
                 )
             except BodyRefusedError as error:
                 log.info("%s: refused: %s", client.peer, error)
@@ -153,7 +156,13 @@ class Proxy:
                 self._refuse(client, error.status, f"{error}\n")
                 return CLOSED
             asked = replace(asked, body=body, length=length)
-            if expects and length is not None and not isinstance(body, bytes):
+            if rules and isinstance(body, bytes) and len(body) <= keep:
+                now = self.holds.wheel.now()
+                told = self.holds.sessions.fields(route.realm, route.prefix, rules, body, now)
+                asked = replace(asked, fields=fields + told)
+            elif rules:
+                log.info("%s: no session is looked for in a body that is slow or has over %d bytes", route.id, keep)
+            if expects and body is request.content:
                 before_body = client.write_continue
         await self._exchange(client, route, asked, uri, before_body)
         return self._finish(client)
@@ -228,15 +237,13 @@ class Proxy:
             raise BackendError(
                 f"{response.target} sent a GRIP response of more than {self._limits.hold_body} bytes (limits.hold_body)"
             )
+        if route.session:
+            host = host_name(urlsplit(uri).netloc)
+            self.holds.sessions.obey(route.realm, route.prefix, host, instruct, self.holds.wheel.now())
         if instruct.hold == "response":
             if not isinstance(asked.body, bytes) or len(asked.body) > self._limits.replay_body:
-                most = self._limits.replay_body
-                log.warning(
-                    "%s %s: no hold, as the request has more than %d bytes (limits.replay_body)",
-                    asked.method,
-                    route.id,
-                    most,
-                )
+                text = "%s %s: no hold, as the request has more than %d bytes (limits.replay_body)"
+                log.warning(text, asked.method, route.id, self._limits.replay_body)
                 self._refuse(client, 400, "Request too large to accept GRIP instruct.\n")
                 return
             hold_response(self.holds, client, route, asked, instruct, uri, moments)
@@ -288,12 +295,8 @@ class Proxy:
         )
         client.asked = outcome.asked
         client.cors = hold.cors
-        last = tuple(
-            (b"Grip-Last", f"{channel}; last-id={last_id}".encode()) for channel, last_id in outcome.last_ids.items()
-        )
         request = hold.request
-        before = tuple(field for field in request.fields if field[0] != b"Grip-Last")  # of the time before this one
-        asked = replace(request, fields=before + last)
+        asked = replace(request, fields=asked_again(request.fields, outcome.last_ids))
         try:
             places = self._links.places("replay", hold.route)
             await self._exchange(client, hold.route, asked, hold.origin, places=places)

@@ -53,6 +53,7 @@ class Route:
     prefix: str
     subscribe: tuple[str, ...]
     grip: bool
+    session: bool
     rewrite: str | None
     host_header: str
     headers_set: tuple[tuple[bytes, bytes], ...]
@@ -125,7 +126,7 @@ class Routes:
         return len(self._all)
 
     def _remember(self, host: str) -> "_Rules":
-        name = _host_name(host)
+        name = host_name(host)
         rules = self._exact.get(name, ())
         for suffix, more in self._wildcards:
             if name.endswith(suffix):
@@ -202,6 +203,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         prefix=route.prefix,
         subscribe=route.subscribe,
         grip=route.grip,
+        session=route.session and route.grip,
         rewrite=route.rewrite,
         host_header=route.host_header or "",
         headers_set=tuple((name.encode(), value.encode()) for name, value in route.headers_set.items()),
@@ -223,7 +225,16 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
     )
     if made.upstream_key is None:
         return made
-    trusted = replace(made, is_trusted=True, grip=False, signer=None, signed_with="", subscribe=(), cors=frozenset())
+    trusted = replace(
+        made,
+        is_trusted=True,
+        grip=False,
+        session=False,
+        signer=None,
+        signed_with="",
+        subscribe=(),
+        cors=frozenset(),
+    )
     return replace(made, trusted=trusted)
 
 
@@ -234,7 +245,7 @@ def _rules(routes: Iterable[Route]) -> _Rules:
     return tuple((path, 0 if path.endswith("/") else len(path), route) for path, route in prefixes)
 
 
-def _host_name(field: str) -> str:
+def host_name(field: str) -> str:
     """A Host field without port and final dot, in lower case."""
     if field.startswith("["):
         return (field.partition("]")[0] + "]").lower()

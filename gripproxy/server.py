@@ -27,6 +27,7 @@ from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
 from gripproxy.proxy import Proxy
 from gripproxy.routes import Routes
+from gripproxy.sessions import Sessions
 from gripproxy.subscriptions import Subscriptions
 from gripproxy.transports.holds import Holds
 from gripproxy.transports.takeover import Connections
@@ -108,7 +109,8 @@ class Server:
             max_line_size=config.limits.request_header,
             max_field_size=config.limits.request_header,
         )
-        delivery = Delivery(hub, config.limits, metrics, loop)
+        sessions = Sessions(config.limits, {route.realm for route in routes if route.session})
+        delivery = Delivery(hub, config.limits, metrics, loop, sessions)
         holds = Holds(
             hub,
             wheel,
@@ -119,6 +121,7 @@ class Server:
             config.server.keepalive_timeout,
             on_end=proxy.on_end,
             ask=proxy.ask,
+            sessions=sessions,
         )
         proxy.connections = connections
         proxy.holds = proxy.opening.holds = holds
@@ -154,6 +157,8 @@ class Server:
         metrics.watch("channels", lambda: len(hub.channels))
         metrics.watch("subscriptions", lambda: hub.subscriptions)
         metrics.watch("passes", lambda: hub.passes)
+        metrics.watch("sessions", lambda: sessions.count(loop.time()))
+        metrics.watch("session_drops", lambda: sessions.drops)
 
         client_doors = [
             await self._listen("server.listen", address, connections.accept, tls=self._tls())

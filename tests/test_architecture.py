@@ -38,6 +38,7 @@ FLOORS = {
     "auth": 2,
     "hub": 2,
     "subscriptions": 2,
+    "sessions": 2,
     "metrics": 2,
     "collector": 2,
     "grip": 1,  # the protocol

@@ -41,8 +41,8 @@ BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE"})
 
 # What the proxy can do with instructions; libraries split the value at ", ".
 GRIP_FEATURES = (
-    b"Grip-Feature: status, link:next, link:gone, filter:skip-self, filter:skip-users, filter:require-sub, "
-    b"filter:build-id, filter:var-subst, filter:http-check, filter:http-modify\r\n"
+    b"Grip-Feature: status, session, link:next, link:gone, filter:skip-self, filter:skip-users, "
+    b"filter:require-sub, filter:build-id, filter:var-subst, filter:http-check, filter:http-modify\r\n"
 )
 
 # Seconds for which a target is tried last that could not be connected to, or broke a fresh connection unanswered.

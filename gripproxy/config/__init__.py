@@ -144,6 +144,11 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Seconds that publishers who ask are told that a channel has subscribers after it lost its last: a long-poller is
     # back soon. Pushpin's.
     subscription_linger: Seconds = 60.0
+    # GRIP sessions, last ids of one, rules of a realm, and seconds that a session is kept without a hold or a request.
+    sessions: Positive = 100_000
+    session_last_ids: Positive = 100
+    session_rules: Positive = 1000
+    session_age: PositiveSeconds = 3600.0
 
 
 class Realm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -183,6 +188,8 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     subscribe: tuple[str, ...] = ()
     # False: plain proxying, no Grip-Sig, and GRIP instructions are not acted on.
     grip: bool = True
+    # Whether requests of sessions are found, and sessions kept (Grip-Session-Id, Grip-Session-Detect).
+    session: bool = False
     # What replaces the matched path towards the backend.
     rewrite: str | None = None
     # Host field towards the backend; None = what the client sent.

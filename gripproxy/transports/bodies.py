@@ -22,6 +22,9 @@ BODILESS = frozenset({204, 304})
 # Seconds in which a body in chunks has to be here to be sent on with a length; then it goes on as it comes.
 GATHER_TIME = 0.5
 
+# The same for a body that is looked into before it is sent on.
+WANTED_TIME = 10.0
+
 
 class BodyRefusedError(Exception):
     """A request's body can't be taken; its connection has to be closed. ``status`` tells the client why."""
@@ -59,12 +62,13 @@ class ReadAhead:
 
 
 async def receive(
-    request: web.BaseRequest, client: Client, limit: int, keep: int, *, expects: bool
+    request: web.BaseRequest, client: Client, limit: int, keep: int, *, expects: bool, is_wanted: bool = False
 ) -> tuple[bytes | Body, int | None]:
     """Return a request's body, whole or as a reader, and its length where the client gave one.
 
     ``limit``: the bytes it may have, 0 for as many as the client likes. ``keep``: up to how many bytes of a body in
-    chunks are gathered. ``expects``: the client waits to be told that its body is wanted.
+    chunks are gathered, and of any body where all of it ``is_wanted``. ``expects``: the client waits to be told to send
+    its body.
     Raises: BodyRefusedError.
     """
     content = request.content
@@ -77,18 +81,18 @@ async def receive(
         body = content.read_nowait()
         _check(len(body), limit)
         return body, length
-    if length is not None:
+    if length is not None and (length > keep or not is_wanted):
         return content, length
     if expects:
         client.write_continue()
-    return await _gather(content, limit, keep), None
+    return await _gather(content, limit, keep, WANTED_TIME if is_wanted else GATHER_TIME), length
 
 
-async def _gather(content: aiohttp.StreamReader, limit: int, keep: int) -> bytes | Body:
+async def _gather(content: aiohttp.StreamReader, limit: int, keep: int, seconds: float) -> bytes | Body:
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(GATHER_TIME):
+        async with asyncio.timeout(seconds):
             while size <= keep:
                 part = await content.readany()
                 if not part:

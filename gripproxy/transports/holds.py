@@ -15,6 +15,7 @@ from gripproxy.grip.item import Item
 from gripproxy.hub import Group, Hub
 from gripproxy.metrics import Metrics
 from gripproxy.routes import Route
+from gripproxy.sessions import Sessions
 from gripproxy.transports import Outcome
 from gripproxy.transports.answers import Answers
 from gripproxy.transports.held import Held
@@ -100,6 +101,8 @@ class Holds:
         default=lambda hold, uri, question, then: then(FilterError("there is nobody to ask"))
     )
     answers: Answers = field(default_factory=Answers)
+    # Whose client each hold is, where routes keep sessions.
+    sessions: Sessions = field(default_factory=lambda: Sessions(Limits()))
     # Open holds, for the drain at shutdown: a set in the order of their beginning.
     open: dict[Hold, None] = field(default_factory=dict)
     # Conversations with backends that go on without a client waiting: events, gone links

@@ -209,6 +209,8 @@ class LinkedStream(StreamHold):
             if not self.reception.filters(channel).drops(item, self.reception.scope()):
                 self._in_turn(lambda: self.end("closed"))
         elif stream.action == "send":
+            if self.holds.sessions.members:
+                self.holds.sessions.reach(self, channel, item.id, self._now())
             conversation = self.reception.conversation(channel, item, stream.content, stream.content_filters)
             if conversation is not None:
                 if self._line is None:
@@ -398,6 +400,8 @@ class LinkedStream(StreamHold):
         self.channels = names
         for name in places.keys() & self.reception.ids.keys():
             self.reception.ids[name] = places[name]
+        for name, at in self.reception.ids.items():
+            self.holds.sessions.reach(self, name, at, self._now())
         self.link = instruct.next_link
         self._gapped = _NOWHERE
         self.keep_alive = self.holds.share(instruct.keep_alive)

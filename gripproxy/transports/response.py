@@ -277,6 +277,8 @@ class ResponseHold(Hold):
         holds = self.holds
         self.transport = GONE
         holds.wheel.drop(self)
+        if holds.sessions.members:
+            holds.sessions.leave(self, holds.wheel.now())
         for channel in self.channels:
             holds.hub.unsubscribe(self, self.route.realm, channel, EACH)
         holds.open.pop(self, None)
@@ -323,7 +325,7 @@ class ResponseHold(Hold):
         reception = self._reception
         if reception is None:
             if not response.content_filters:  # else it is a template for filters that this client does not have
-                self._publish(response, body)
+                self._publish(channel, item, response, body)
             return
         conversation = reception.conversation(channel, item, body or b"", response.content_filters)
         if conversation is not None:
@@ -333,7 +335,7 @@ class ResponseHold(Hold):
                 self._unanswered = dict(reception.ids)
                 if item.prev_id is not None and reception.ids.get(channel) == item.id:
                     self._unanswered[channel] = item.prev_id
-            self._line.put(conversation, lambda content: self._publish(response, content))
+            self._line.put(conversation, lambda content: self._publish(channel, item, response, content))
             return
         try:
             content = reception.content(channel, item, body or b"", response.content_filters)
@@ -341,15 +343,17 @@ class ResponseHold(Hold):
             log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
             content = None
         if self._line is None:
-            self._publish(response, content)
+            self._publish(channel, item, response, content)
         else:
-            self._line.put(None, lambda _: self._publish(response, content))
+            self._line.put(None, lambda _: self._publish(channel, item, response, content))
 
-    def _publish(self, response: HttpResponse, body: bytes | None) -> None:
+    def _publish(self, channel: str, item: Item, response: HttpResponse, body: bytes | None) -> None:
         """Answer with what was published, unless a filter has kept it back."""
         if body is None:
             self.holds.metrics.filtered += 1
         elif self.transport is not GONE:
+            if self.holds.sessions.members:
+                self.holds.sessions.reach(self, channel, item.id, self.holds.wheel.now())
             answer = self.holds.answers.published(response, body, self._fields, self.is_head, self.is_kept, self.cors)
             self._finish(answer, "published")
 

@@ -84,6 +84,7 @@ class StreamHold(Hold):
         for channel, item in missed:
             if item.stream is not None and item.stream.action == "send":
                 self.write(item.stream.content)
+                self.holds.sessions.reach(self, channel, item.id, self.holds.wheel.now())
             else:
                 self.receive(channel, item)
 
@@ -145,6 +146,8 @@ class StreamHold(Hold):
         holds = self.holds
         self.transport = GONE
         holds.wheel.drop(self)
+        if holds.sessions.members:
+            holds.sessions.leave(self, holds.wheel.now())
         for channel in self.channels:
             holds.hub.unsubscribe(self, self.route.realm, channel, self.road)
         holds.open.pop(self, None)

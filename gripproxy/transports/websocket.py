@@ -19,6 +19,7 @@ from gripproxy.grip.instruct import FILTERS_MAX, Channel
 from gripproxy.grip.item import Item, WsMessage
 from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
+from gripproxy.sessions import MESSAGE
 from gripproxy.transports import Done
 from gripproxy.transports.frames import FrameError, Frames
 from gripproxy.transports.holds import Hold, Holds
@@ -267,6 +268,7 @@ class WebSocketHold(Hold):
     def obey(self, message: ev.Control) -> None:
         """Do what a control message says."""
         _CONTROLS[type(message)](self, message)
+        self.holds.sessions.change(self, self.channels, self.holds.wheel.now())
 
     def close(self, code: int | None, reason: str = "") -> None:
         """Send a Close frame, and let the connection end with the closing handshake."""
@@ -399,7 +401,8 @@ class WebSocketHold(Hold):
         self.is_detached = True
 
     def _set_session(self, message: ev.SetSession) -> None:
-        """Nothing: sessions are Pushpin's experiment with a state service of its own."""
+        sid = message.id if self.transport is not GONE else None
+        self.holds.sessions.join(self, self.route.realm, sid, MESSAGE, self.channels, self.holds.wheel.now())
 
     def _set_meta(self, message: ev.SetMeta) -> None:
         self._need_sieve().set_meta(message.name, message.value)
@@ -464,6 +467,7 @@ class WebSocketHold(Hold):
             self.connection.close()
 
     def _unsubscribe_all(self) -> None:
+        self.holds.sessions.leave(self, self.holds.wheel.now())
         for name in self.channels:
             self.holds.hub.unsubscribe(self, self.route.realm, name, self._road(name))
         self.channels = ()

@@ -78,6 +78,14 @@ def test_equal_responses_of_a_route_are_read_once() -> None:
     assert first is instructs.read(own, 200, "OK", fields("a"), bytes(bytearray(b"body")))
 
 
+def test_a_response_of_a_session_is_not_kept() -> None:
+    """It is one client's, and would take the room of one that is for many."""
+    instructs, own = Instructs(LIMITS, Metrics()), route()
+    given = (*fields("a"), (b"Grip-Session-Id", b"s"))
+    first, second = (instructs.read(own, 200, "OK", given, b"") for _ in range(2))
+    assert (first, True) == (second, first is not second)
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "given", "body"),
     [

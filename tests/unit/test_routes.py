@@ -212,6 +212,16 @@ def test_plain_proxying_has_no_signer() -> None:
     assert only({"grip": False}).signer is None
 
 
+def test_sessions_are_kept_where_instructions_are_acted_on() -> None:
+    """Those of the proxy in front are its own."""
+    assert [False, True, False] == [
+        only(setting).session for setting in ({}, {"session": True}, {"session": True, "grip": False})
+    ]
+    trusted = only({"session": True, "upstream_key": Secret("a key")}).trusted
+    assert trusted is not None
+    assert not trusted.session
+
+
 @pytest.fixture
 def public_key() -> Secret:
     from cryptography.hazmat.primitives import serialization

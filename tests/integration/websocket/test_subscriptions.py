@@ -241,7 +241,7 @@ def test_refresh_while_a_request_is_under_way_asks_again_after_it(case: Case) ->
 
 
 def test_session_and_nonsense_change_nothing(case: Case) -> None:
-    """`session` is taken and means nothing; nonsense is ignored; the connection goes on."""
+    """Where no route of the realm keeps sessions, naming one does nothing; nonsense is ignored; it goes on."""
     case.answer(
         accepting(
             control(type="session", id="x"),

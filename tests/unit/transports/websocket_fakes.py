@@ -11,6 +11,7 @@ from gripproxy.grip.item import Item, WsMessage
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
 from gripproxy.routes import Routes
+from gripproxy.sessions import Sessions
 from gripproxy.transports import Done
 from gripproxy.transports.holds import Holds
 from gripproxy.transports.websocket import WebSocketHold
@@ -181,6 +182,7 @@ class Stage:
             metrics=self.metrics,
             keepalive_timeout=75.0,
             on_end=self._on_end,
+            sessions=Sessions(self.limits, ("default",)),
         )
         config = Config(limits=self.limits, routes=(Route(backends=("http://127.0.0.1:1",), **route),))
         (self.route,) = Routes(config, bytes(32))

@@ -21,6 +21,7 @@ from gripproxy.grip.item import HttpResponse, HttpStream, Item
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
 from gripproxy.routes import Route, Routes
+from gripproxy.sessions import Sessions
 from gripproxy.transports import Outcome
 from gripproxy.transports.holds import Hold, Holds
 from gripproxy.transports.linked import LinkedStream
@@ -191,7 +192,8 @@ class World:
             on_tick=lambda tick: setattr(self.hub, "tick", tick),
             on_error=lambda _, error: self.faults.append(error),
         )
-        self.delivery = Delivery(self.hub, self.limits, METRICS, self.loop)  # type: ignore[arg-type]
+        self.sessions = Sessions(self.limits, (REALM,))
+        self.delivery = Delivery(self.hub, self.limits, METRICS, self.loop, self.sessions)  # type: ignore[arg-type]
         self.hub.on_channel = self._note_channel
         self.server = Server()
         self.outcomes: list[tuple[Hold, Outcome]] = []
@@ -207,6 +209,7 @@ class World:
             75.0,
             on_end=lambda hold, outcome: self.outcomes.append((hold, outcome)),
             ask=lambda hold, uri, question, then: self.questions.append((question, then)),
+            sessions=self.sessions,
         )
         self.route = route(prefix)
 
