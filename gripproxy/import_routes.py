@@ -234,6 +234,7 @@ _CONDITIONS: dict[str, Callable[[_Line, str], None]] = {
     "prefix": _put("prefix"),
     "as_host": _put("host_header"),
     "debug": _put_switch("debug", True),
+    "session": _put_switch("session", True),
     "no_grip": _put_switch("grip", False),
     "header": _Line.set_header,
 }
@@ -256,7 +257,6 @@ _NO_EQUIVALENT = {
     "jsonp_body": "JSON-P has no equivalent",
     "jsonp_defcb": "JSON-P has no equivalent",
     "jsonp_defmethod": "JSON-P has no equivalent",
-    "session": "session detection has no equivalent",
     "sockjs": "SockJS has no equivalent",
     "sockjs_as_path": "SockJS has no equivalent",
     "log_level": "log_level has no equivalent for one route; see [log]",

@@ -44,6 +44,9 @@ cors.test,aco {{target}}
 debug.test,debug {{target}}
 failover.test {{nobody}},over_http {{target}},over_http
 only.test,path_beg=/only {{target}}
+session.test,session {{target}},over_http
+other-session.test,session {{target}}
+prefix-session.test,session,prefix=pre- {{target}}
 """
 Address = tuple[str, int]
 
@@ -118,10 +121,12 @@ def pushpin(backend_port: int) -> Proxy:
     lines = (folder / "etc/pushpin.conf").read_text().split("\n")
     named = [(line.partition("=")[0], line) for line in lines]
     text = "\n".join(f"{name}={settings[name]}" if name in settings else line for name, line in named)
+    text = text.replace("[handler]", f"[handler]\nstate_spec=ipc://{folder}/state")
     (folder / "etc/pushpin.conf").write_text(text)
     (folder / "etc/routes").write_text(routes_to(backend_port))
     for name, source in (("internal.conf", "/usr/lib/pushpin/internal.conf"), ("zurl.conf", "/etc/zurl.conf")):
         (folder / name).write_text(pathlib.Path(source).read_text().replace("/var/run/zurl", str(folder)))
+    proxy.spawn(sys.executable, str(pathlib.Path(__file__).with_name("state.py")), f"ipc://{folder}/state")
     proxy.spawn("zurl", f"--config={folder}/zurl.conf")
     proxy.spawn("pushpin", f"--config={folder}/etc/pushpin.conf", "-m")
     return proxy

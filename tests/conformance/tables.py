@@ -13,7 +13,7 @@ END = "<!-- end of what is written -->"
 INTRODUCTION = """## Differences from Pushpin
 
 Both proxies run the same black-box cases (`python -m tests.conformance`). Pushpin is Debian's 1.36.0 with its default
-settings. Whatever is not listed here, and is covered by a case, both do alike."""
+settings and a service that keeps its sessions. Whatever is not listed here, and is covered by a case, both do alike."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
