@@ -15,6 +15,7 @@ THIN = "hands its arguments on: the commands are tested with their subjects, and
 WITHOUT_UNIT_TEST = {
     "__main__.py": THIN,
     "backend/messages.py": DECLARATIONS,
+    "bus/redis.py": SOCKETS,
     "errors.py": DECLARATIONS,
     "holding.py": SOCKETS,
     "opening.py": SOCKETS,
