@@ -147,11 +147,7 @@ class Forwarding:
             kept = [field for field in kept if field[0].lower() not in named or field[0].lower() == b"host"]
         peer = request.remote or ""
         kept += self._forwarded(peer, host, forwarded)
-        if route.headers_set or route.headers_remove:
-            changed = route.headers_remove | {name.lower() for name, _ in route.headers_set}
-            kept = [field for field in kept if field[0].lower() not in changed]
-            kept += route.headers_set
-        return tuple(kept)
+        return route.changed(kept)
 
     def _forwarded(self, peer: str, host: str, given: list[tuple[bytes, bytes]] | None) -> Fields:
         """Return the fields that say who the client is: the peer's own facts, behind what a trusted peer says."""

@@ -211,7 +211,11 @@ class Links:
         parts = urlsplit(uri)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         to = self._route_to(route, host, parts.scheme, parts.netloc, target)
-        request = Request(method, to.rewritten(target).encode(), ((b"Host", parts.netloc.encode()), *fields), body)
+        own: Fields = ((b"Host", parts.netloc.encode()),)
+        if parts.netloc == host:
+            # As of the client's request: a backend may redirect what did not come over TLS.
+            own += ((b"X-Forwarded-Proto", parts.scheme.encode()),)
+        request = Request(method, to.rewritten(target).encode(), to.changed(own) + fields, body)
         asked = arrivals.moment
         response = await self._backend.fetch(to, request)
         moments = Moments(asked, arrivals.turn)
@@ -244,7 +248,10 @@ class Links:
                 raise BackendError(f"{scheme}://{netloc}{target[:200]} has no route")
         parts = urlsplit(f"//{netloc}")
         there = Target(scheme, parts.hostname or "", parts.port or _PORTS[scheme])
-        return replace(route, targets=(there,), host_header="", rewrite=None)
+        # What the route sets is for its own backends: it may be a credential.
+        return replace(
+            route, targets=(there,), host_header="", rewrite=None, headers_set=(), headers_remove=frozenset()
+        )
 
 
 def resolve(base: str, reference: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from gripproxy import config
+from gripproxy.grip.fields import Fields
 from gripproxy.grip.tokens import Key, Signer
 
 # Host fields remembered. Clients choose what they send, so the memory has an end; it is emptied when full.
@@ -85,6 +86,13 @@ class Route:
         elif not self.rewrite.endswith("/") and self.path.endswith("/") and rest and rest[0] != "?":
             rest = "/" + rest
         return self.rewrite + rest
+
+    def changed(self, fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+        """Return a request's fields as the route sets and removes them."""
+        if not self.headers_set and not self.headers_remove:
+            return tuple(fields)
+        changed = self.headers_remove | {name.lower() for name, _ in self.headers_set}
+        return (*(field for field in fields if field[0].lower() not in changed), *self.headers_set)
 
 
 class Routes:

@@ -55,8 +55,10 @@ class OverHttp:
         """What the client asked for."""
         if self._origin:
             return self._origin
-        host = field(unpack_fields(self._fields), b"host") or b""
-        return f"http://{text(host)}{self._target.decode('latin-1')}"
+        fields = unpack_fields(self._fields)
+        scheme = "https" if field(fields, b"x-forwarded-proto") in (b"https", b"wss") else "http"
+        host = field(fields, b"host") or b""
+        return f"{scheme}://{text(host)}{self._target.decode('latin-1')}"
 
     async def open(self) -> tuple[Accept, list[Command]] | Reject:
         """Ask the backend whether it accepts the WebSocket; return what it says, and what it wants done then.

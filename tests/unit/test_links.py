@@ -71,6 +71,7 @@ class World:
                 RouteConfig(backends=("http://one.test:81",), host="client.test"),
                 RouteConfig(backends=("http://two.test:82",), host="client.test", path="/other", rewrite="/new"),
                 RouteConfig(backends=("http://three.test:83",), host="secret.test", realm="secret"),
+                RouteConfig(backends=("http://six.test:86",), host="tls.test", headers_set={"Authorization": "secret"}),
             ),
             realms={"secret": Realm()},
         )
@@ -144,11 +145,29 @@ def test_a_link_does_not_lead_into_another_realm() -> None:
 # --- what is asked and answered
 
 
-def test_a_next_link_is_asked_with_nothing_but_the_last_ids() -> None:
+def test_a_route_sets_fields_of_its_own_links_only() -> None:
+    async def test(world: World) -> None:
+        found = world.routes.match("tls.test", "/")
+        assert found is not None
+        for uri in ("http://tls.test/x", "http://elsewhere.test/x"):
+            await world.links.fetch(world.arrivals, found, "tls.test", uri, {}, 0)
+        first, second = ([name for name, _ in request.fields] for _, request in world.backend.requests)
+        assert [b"Host", b"X-Forwarded-Proto", b"Authorization"] == first
+        assert [b"Host"] == second
+
+    run(test)
+
+
+def test_a_next_link_is_asked_with_nothing_of_the_client_but_the_last_ids() -> None:
     async def test(world: World) -> None:
         answer = await world.fetch(last_ids={"a": "1", "b": "2"})
         ((_, request),) = world.backend.requests
-        fields = ((b"Host", b"client.test"), (b"Grip-Last", b"a; last-id=1"), (b"Grip-Last", b"b; last-id=2"))
+        fields = (
+            (b"Host", b"client.test"),
+            (b"X-Forwarded-Proto", b"http"),
+            (b"Grip-Last", b"a; last-id=1"),
+            (b"Grip-Last", b"b; last-id=2"),
+        )
         assert ("GET", fields, b"") == (request.method, request.fields, request.body)
         assert (200, ((b"X-Own", b"1"),), b"body") == (answer.status, answer.fields, answer.body)
 

@@ -431,3 +431,18 @@ def test_backends_of_many_lost_clients_are_told_a_few_at_a_time() -> None:
         assert [0, 0, 1] == [len(stage.bodies()) for stage in stages]
 
     play(scene)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (((b"Host", b"a.test:1"),), "http://a.test:1/x"),
+        (((b"Host", b"a.test"), (b"X-Forwarded-Proto", b"http")), "http://a.test/x"),
+        (((b"Host", b"a.test"), (b"X-Forwarded-Proto", b"https")), "https://a.test/x"),
+        (((b"Host", b"a.test"), (b"x-forwarded-proto", b"wss")), "https://a.test/x"),
+    ],
+)
+def test_what_the_client_asked_for_is_in_its_fields(fields: tuple[tuple[bytes, bytes], ...], expected: str) -> None:
+    """Of the many that are held nothing is kept twice."""
+    leg = OverHttp(FakeBackend(), None, b"/x", fields, Session("c1", Limits()))  # type: ignore[arg-type]
+    assert expected == leg.uri
