@@ -21,7 +21,21 @@ from gripproxy.zeromq import require_pyzmq
 
 # Settings of a route that have a line of their own, or that nobody should see.
 _OWN_LINE = frozenset(
-    {"backends", "host", "path", "realm", "id", "websocket", "grip", "sig_key", "sig_iss", "upstream_key", "rewrite"}
+    {
+        "backends",
+        "host",
+        "path",
+        "protocol",
+        "tls",
+        "realm",
+        "id",
+        "websocket",
+        "grip",
+        "sig_key",
+        "sig_iss",
+        "upstream_key",
+        "rewrite",
+    }
 )
 _DEFAULTS = asdict(config.Route(backends=("http://any",)))
 
@@ -56,6 +70,7 @@ def describe(configuration: Config, routes: Routes) -> list[str]:
     """What each door, realm and route resolves to; no line shows a secret."""
     server = configuration.server
     lines = [f"clients on {', '.join(server.listen)}{' with TLS' if server.certificate else ''}"]
+    lines += _believed(server)
     lines.append(f"control on {configuration.control.listen}")
     lines += _zeromq(configuration.zeromq)
     if configuration.bus.scheme != "local":
@@ -65,6 +80,14 @@ def describe(configuration: Config, routes: Routes) -> list[str]:
     for route, setting in zip(routes, configuration.routes, strict=True):
         lines += [f"route {route.id}", *(f"  {name:<16} {text}" for name, text in _route(route, setting))]
     return lines
+
+
+def _believed(server: config.Server) -> Iterator[str]:
+    """Who may say what of a request, and what the proxy says of it."""
+    if server.trusted_proxies:
+        what = "X-Forwarded-*"
+        what += ", Pushpin-Route" if server.accept_pushpin_route else ""
+        yield f"{what} believed from {', '.join(server.trusted_proxies)}"
 
 
 def _zeromq(inputs: config.Zeromq) -> Iterator[str]:
@@ -120,12 +143,12 @@ def _publishers(name: str, realm: config.Realm) -> str:
 
 
 def _route(route: Route, setting: config.Route) -> Iterator[tuple[str, str]]:
-    yield "takes", f"{route.host}{route.path}"
+    yield "takes", _requests(route)
     backends = ", ".join(map(str, route.targets))
     order = f" ({route.balance})" if len(route.targets) > 1 else ""
     yield "backends", backends + order
     if route.rewrite is not None:
-        example = route.path.rstrip("/") + "/x"
+        example = route.path[:-1] + "x" if route.path.endswith("*") else route.path.rstrip("/") + "/x"
         yield "rewrite", f"{example} -> {route.rewritten(example)}"
     yield "realm", route.realm
     yield "websocket", route.websocket
@@ -141,3 +164,11 @@ def _route(route: Route, setting: config.Route) -> Iterator[tuple[str, str]]:
             # The values of fields may be credentials; their names tell enough.
             shown = ", ".join(value) if isinstance(value, tuple | dict) else str(value)
             yield one.name, shown
+
+
+def _requests(route: Route) -> str:
+    """The requests that a route is for."""
+    if not route.host:
+        return f"Pushpin-Route: {route.id}"
+    kind = {"any": "", "http": ", HTTP only", "websocket": ", WebSockets only"}[route.protocol]
+    return f"{route.host}{route.path}{kind}" + {None: "", True: ", over TLS", False: ", without TLS"}[route.tls]

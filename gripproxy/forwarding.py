@@ -5,17 +5,27 @@ client's own Grip-* fields (and marked ones), which only proxies may set. X-Forw
 from trusted proxies: theirs go on, X-Forwarded-For with their own address appended, while those of all others are
 replaced by what the proxy knows itself. All other fields go on, byte for byte and in their order.
 
+Likewise only trusted proxies may name a request's route (Pushpin-Route).
+
 "_" counts as "-" in the names of those fields: CGI and WSGI servers can't tell the two apart.
 """
 
 import ipaddress
+import logging
 import re
+import time
 from functools import lru_cache
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
+from gripproxy.config import Server
+from gripproxy.errors import AuthError
+from gripproxy.grip.answer import EVENTS_TYPE
+from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options, field_values, media_type
+from gripproxy.grip.tokens import verify
 from gripproxy.routes import Route
+
+log = logging.getLogger("gripproxy.proxy")
 
 # Fields that end at the proxy: those of the hop, those that frame a body (the backend's request is framed anew), and
 # Expect, which is answered here.
@@ -33,6 +43,11 @@ _SET_BY_PROXIES = (b"grip-", b"x-forwarded-", b"forwarded", b"eb9bf0f5-")
 _SUSPECT = frozenset({b"g", b"x", b"f", b"e"})
 # Of these, those that are taken from trusted proxies.
 _TRUSTED = frozenset({b"x", b"f"})
+
+_ROUTE = b"pushpin-route"
+
+# Schemes of requests over TLS; Pushpin's for WebSockets is the second.
+_SECURE = frozenset({b"https", b"wss"})
 
 
 @lru_cache(maxsize=1024)
@@ -60,13 +75,16 @@ class MalformedRequestError(Exception):
 
 
 class Forwarding:
-    """The rules of one proxy: whom it trusts to say who the client is, and whether clients come over TLS."""
+    """The rules of one proxy: whom it trusts to say who the client is, and what it adds to requests."""
 
-    def __init__(self, trusted_proxies: tuple[str, ...], *, is_secure: bool) -> None:
-        self._trusted = tuple(ipaddress.ip_network(text, strict=False) for text in trusted_proxies)
-        self._scheme = b"https" if is_secure else b"http"
-        self.scheme = self._scheme.decode()
+    def __init__(self, server: Server) -> None:
+        self._trusted = tuple(ipaddress.ip_network(network, strict=False) for network in server.trusted_proxies)
+        self._scheme = b"https" if server.certificate else b"http"
         self.trusts = lru_cache(maxsize=4096)(self._trusts)
+        self.takes_route_names = server.accept_pushpin_route
+        # Fields that end here whoever sends them, as _SET_BY_PROXIES are written.
+        self._replaced = frozenset({_ROUTE} if self.takes_route_names else ())
+        self._suspect = _SUSPECT | {name[:1] for name in self._replaced}
 
     def check(self, request: web.BaseRequest) -> tuple[str, str]:
         """Return the host and the origin-form target that a request names.
@@ -114,6 +132,24 @@ class Forwarding:
             and b"upgrade" in connection_options(request.raw_headers)
         )
 
+    def is_secure(self, request: web.BaseRequest) -> bool:
+        """Whether the client speaks TLS, to a trusted proxy that says so or to this one."""
+        if self._trusted and "X-Forwarded-Proto" in request.headers and self.trusts(request.remote or ""):
+            return request.headers.getall("X-Forwarded-Proto")[-1].lower().encode() in _SECURE
+        return self._scheme == b"https"
+
+    def route_name(self, request: web.BaseRequest) -> str:
+        """Return the id of the route that a trusted proxy chooses for a request, "" if none does.
+
+        Raises: MalformedRequestError when there are two: one may be the client's.
+        """
+        if "Pushpin-Route" not in request.headers or not self.trusts(request.remote or ""):
+            return ""
+        names = request.headers.getall("Pushpin-Route")
+        if len(names) > 1:
+            raise MalformedRequestError("Pushpin-Route is given more than once")
+        return names[0]
+
     def fields(self, request: web.BaseRequest, route: Route, host: str) -> Fields:
         """Return the fields of the request to the backend, without those that say how its body is framed."""
         raw = request.raw_headers
@@ -128,8 +164,10 @@ class Forwarding:
                 if name == b"connection":
                     named = connection_options(raw)
                 continue
-            if name[:1] in _SUSPECT:
+            if name[:1] in self._suspect:
                 plain = name.replace(b"_", b"-")
+                if plain in self._replaced:
+                    continue
                 if plain.startswith(_SET_BY_PROXIES):
                     if plain == name and name[:1] in _TRUSTED:
                         forwarded = forwarded or []
@@ -179,3 +217,28 @@ class Forwarding:
         except ValueError:
             return False
         return any(address in network for network in self._trusted)
+
+
+def is_from_upstream(route: Route, request: web.BaseRequest) -> bool:
+    """Whether a request comes through the GRIP proxy that the route's upstream_key is of."""
+    given = request.headers.getall("Grip-Sig", ())
+    if len(given) != 1 or route.upstream_key is None:
+        return False
+    try:
+        verify((route.upstream_key,), given[0], time.time(), None)
+    except AuthError as error:
+        log.info("%s: not of the proxy in front: %s", route.id, error)
+        return False
+    return True
+
+
+def grip_fields(fields: Fields) -> Fields:
+    """Return those that GRIP proxies say, for one that is handed through."""
+    return tuple(one for one in fields if one[0][:5].lower() == b"grip-")
+
+
+def has_events(request: web.BaseRequest) -> bool:
+    """Whether a request's body claims to be WebSocket events, which are the proxy's to send."""
+    return request.method == "POST" and any(
+        media_type(value) == EVENTS_TYPE for value in field_values(request.raw_headers, b"content-type")
+    )

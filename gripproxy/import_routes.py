@@ -10,12 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import click
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from gripproxy import config
+from gripproxy.config.conditions import Condition
 
 # Pushpin's files of keys hold PEM or hexadecimal digits, ours PEM or text.
 _HEX_FILE = "a key file that is not PEM holds hexadecimal digits for Pushpin; write hex: before them"
+# What a route without host needs beside itself.
+_BY_ID = "[server]\naccept_pushpin_route = true\n"
+_NEEDS_TRUST = "reached by Pushpin-Route of server.trusted_proxies only: list who may choose routes there"
+
+_EVERY_ORIGIN = "aco: pages of every origin may read without credentials; list in cors those that may with them"
 
 
 @dataclass(slots=True)
@@ -24,12 +30,12 @@ class _Line:
 
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    # ws or http, where the line is for one of them.
-    protocol: str = ""
     is_over_http: bool = False
 
     def set_header(self, text: str) -> None:
-        name, _, value = text.partition(":")
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise _LineError(f"header must be NAME:VALUE, not {text!r}")
         if value.strip():
             self.settings.setdefault("headers_set", {})[name.strip()] = value.strip()
         else:
@@ -42,34 +48,66 @@ class _LineError(ValueError):
 
 def import_routes(text: str) -> tuple[str, list[str]]:
     """The TOML of a Pushpin routes file, and warnings like ``line 3: ...``."""
-    routes: dict[tuple[str, str], config.Route] = {}
-    # The protocol that a route was for, and the line, until another line adds the other protocol.
-    halves: dict[tuple[str, str], tuple[str, int]] = {}
+    found: dict[int, config.Route] = {}
     warnings: list[str] = []
+    seen: set[Condition] = set()
     for number, source in enumerate(text.split("\n"), 1):
         try:
             line = _parse(source)
             if line is None:
                 continue
             route = config.Route(**{key: _frozen(value) for key, value in line.settings.items()})
+            if route.host and route.condition in seen:
+                raise _LineError("an earlier line has the same condition")
         except ValueError as error:
             warnings.append(f"line {number}: left out: {error}")
             continue
-        place = (route.host, route.path)
-        if place not in routes:
-            routes[place] = route
-            if line.protocol:
-                halves[place] = (line.protocol, number)
-        elif _are_halves(halves.get(place), line.protocol) and _without_mode(route) == _without_mode(routes[place]):
-            routes[place] = route if line.protocol == "ws" else routes[place]
-            del halves[place]
-        else:
-            warnings.append(f"line {number}: left out: an earlier line has the same host and path")
-            continue
+        seen.add(route.condition)
+        found[number] = route
         warnings += [f"line {number}: {warning}" for warning in line.warnings]
-    for protocol, number in halves.values():
-        warnings.append(f"line {number}: proto={protocol}: a route takes HTTP and WebSockets both")
-    return "\n".join(map(_encode, routes.values())), warnings
+    warnings += _distinguish(found)
+    warnings += _fallbacks(found)
+    tables = [_BY_ID] if any(not route.host for route in found.values()) else []
+    return "\n".join([*tables, *map(_encode, found.values())]), warnings
+
+
+def _distinguish(found: dict[int, config.Route]) -> Iterator[str]:
+    """Take the id from whoever has one that is in use, where requests may name routes."""
+    by_id = any(not route.host for route in found.values())
+    first: dict[str, int] = {}
+    for number, route in list(found.items()):
+        other = first.setdefault(route.id, number) if route.id else number
+        if other == number:
+            continue
+        if not by_id:
+            yield f"line {number}: line {other} has the id {route.id!r}, too; metrics and logs take them for one"
+        elif route.host:
+            found[number] = replace(route, id="")
+            yield f"line {number}: the id is left out: line {other} has {route.id!r}, too"
+        else:
+            del found[number]
+            yield f"line {number}: left out: line {other} has the id {route.id!r}, too"
+
+
+def _fallbacks(found: dict[int, config.Route]) -> Iterator[str]:
+    """Warn of hosts that get requests of ``*`` here: for Pushpin a host with routes has only those."""
+    if not any(route.host == "*" for route in found.values()):
+        return
+    lines: dict[str, int] = {}
+    whole: dict[str, set[tuple[str, bool]]] = {}
+    for number, route in found.items():
+        if route.host not in ("*", ""):
+            lines.setdefault(route.host, number)
+            if route.condition.path == "/":
+                whole.setdefault(route.host, set()).update(
+                    (protocol, tls)
+                    for protocol in ("http", "websocket")
+                    for tls in (True, False)
+                    if route.protocol in ("any", protocol) and route.tls in (None, tls)
+                )
+    for host, number in lines.items():
+        if len(whole.get(host, ())) < 4:
+            yield f"line {number}: what no route of {host} takes goes to those of * here; Pushpin answered 502"
 
 
 @click.command("import-routes")
@@ -93,15 +131,6 @@ def import_routes_command(file: TextIO) -> None:
     click.echo(toml, nl=False)
 
 
-def _are_halves(half: tuple[str, int] | None, protocol: str) -> bool:
-    """Whether a line for one protocol and an earlier one for the other can be one route."""
-    return half is not None and bool(protocol) and half[0] != protocol
-
-
-def _without_mode(route: config.Route) -> dict[str, Any]:
-    return {key: value for key, value in asdict(route).items() if key not in ("id", "websocket", "one_event")}
-
-
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -123,18 +152,22 @@ def _parse(source: str) -> _Line | None:
 def _condition(line: _Line, section: list[str]) -> None:
     host, properties = _properties(section)
     names = dict(properties)
-    if not host:
-        raise _LineError("a route without host is reached by Pushpin-Route only, which has no equivalent")
     if host != "*":
         line.settings["host"] = host.lower()
-    path = names.get("path_beg") or "/"
+    if not host:
+        if not names.get("id"):
+            raise _LineError("a route without host needs an id")
+        line.warnings.append(_NEEDS_TRUST)
+    path = names.get("path_beg", "/")
+    if not path:
+        raise _LineError("path_beg is empty")
+    rewrite = _rewrite(names)
+    # Behind a final "/" anything may follow as it is, but a rewrite would put one of its own in place of it.
+    if not path.endswith("/") or ("path_beg" in names and rewrite is not None and not rewrite.endswith("/")):
+        path += "*"
     line.settings["path"] = path
-    if not path.endswith("/"):
-        line.warnings.append(f"path_beg={path} took {path}bc too; path takes only {path}, {path}/... and {path}?...")
-    if "replace_beg" in names:
-        line.settings["rewrite"] = names["replace_beg"] or "/"
-    elif "path_rem" in names:
-        line.settings["rewrite"] = _rest_of(path, names["path_rem"])
+    if rewrite is not None:
+        line.settings["rewrite"] = rewrite
     for name, value in properties:
         if name in ("path_beg", "path_rem", "replace_beg"):
             continue
@@ -145,12 +178,21 @@ def _condition(line: _Line, section: list[str]) -> None:
             take(line, value)
 
 
-def _rest_of(path: str, count: str) -> str:
+def _rewrite(names: dict[str, str]) -> str | None:
+    """What takes the place of path_beg."""
+    path = names.get("path_beg", "")
+    if "replace_beg" in names:
+        return names["replace_beg"] or "/"
+    if "path_rem" not in names:
+        return None
+    count = names["path_rem"]
     if not count.isascii() or not count.isdecimal():
         raise _LineError(f"path_rem must be a number, not {count!r}")
-    if int(count) > len(path) or (path[int(count) :] or "/")[0] != "/":
-        raise _LineError(f"path_rem={count} does not take whole segments of {path}, which has no equivalent")
-    return path[int(count) :] or "/"
+    if int(count) > len(path):
+        raise _LineError(f"path_rem={count} takes more than path_beg, which has no equivalent")
+    # Pushpin refuses requests whose path is left without its "/".
+    rest = path[int(count) :]
+    return rest if rest.startswith("/") else "/" + rest
 
 
 def _targets(line: _Line, sections: list[list[str]]) -> None:
@@ -216,10 +258,18 @@ def _put_file(setting: str) -> Callable[[_Line, str], None]:
     return take
 
 
-def _protocol(line: _Line, value: str) -> None:
-    if value not in ("http", "ws"):
-        raise _LineError(f"proto must be http or ws, not {value!r}")
-    line.protocol = value
+def _put_one_of(setting: str, name: str, values: dict[str, Any]) -> Callable[[_Line, str], None]:
+    def take(line: _Line, value: str) -> None:
+        if value not in values:
+            raise _LineError(f"{name} must be {' or '.join(values)}, not {value!r}")
+        line.settings[setting] = values[value]
+
+    return take
+
+
+def _put_origins(line: _Line, _: str) -> None:
+    line.settings["cors"] = ["*"]
+    line.warnings.append(_EVERY_ORIGIN)
 
 
 def _over_http(line: _Line, _: str) -> None:
@@ -228,7 +278,9 @@ def _over_http(line: _Line, _: str) -> None:
 
 _CONDITIONS: dict[str, Callable[[_Line, str], None]] = {
     "id": _put("id"),
-    "proto": _protocol,
+    "proto": _put_one_of("protocol", "proto", {"http": "http", "ws": "websocket"}),
+    "ssl": _put_one_of("tls", "ssl", {"yes": True, "no": False}),
+    "aco": _put_origins,
     "sig_iss": _put("sig_iss"),
     "sig_key": _put_key,
     "prefix": _put("prefix"),
@@ -249,9 +301,7 @@ _TARGETS: dict[str, Callable[[_Line, str], None]] = {
     "client_key": _put_file("client_key"),
 }
 _NO_EQUIVALENT = {
-    "ssl": "ssl: a route takes requests with and without TLS",
     "orig_headers": "orig_headers has no equivalent",
-    "aco": "aco has no equivalent that lets in every origin with credentials; list the origins in cors",
     "jsonp_mode": "JSON-P has no equivalent",
     "jsonp_cb": "JSON-P has no equivalent",
     "jsonp_body": "JSON-P has no equivalent",

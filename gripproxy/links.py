@@ -239,8 +239,14 @@ class Links:
 
         Raises: BackendError where that would be a server of the client's choice.
         """
+        if netloc == host and not route.host:
+            return route  # named by its request, and so by its links
         if netloc == host:
-            found = self._routes.match(netloc, target)
+            is_secure = scheme == "https"
+            # The filter of a WebSocket may have no other route than that of the WebSocket.
+            found = self._routes.match(netloc, target, is_secure=is_secure) or self._routes.match(
+                netloc, target, is_websocket=True, is_secure=is_secure
+            )
             if found is not None and found.realm == route.realm:
                 return found
             if route.host == "*":

@@ -54,7 +54,8 @@ class Opening:
         """Ask the backend whether it accepts a WebSocket, and hold it if so; ``uri`` is what the client asked for."""
         refused = refusal(request.method, request.version, request.raw_headers, has_body=request.body_exists)
         if refused is not None:
-            log.info("%s: refused a WebSocket: %s", client.peer, refused.body.decode().strip())
+            reason = refused.body.decode().strip()
+            log.info("%s: refused a WebSocket: %s", client.peer, reason)
             client.is_kept = False
             client.respond(refused.status, refused.reason, refused.fields, refused.body)
             return
@@ -72,7 +73,8 @@ class Opening:
             random.random(),  # noqa: S311  # spreads retries
             is_grip=route.grip,
         )
-        leg = OverHttp(self._backend, route, asked.target, fields, session, uri if route.rewrite is not None else "")
+        is_uri_known = route.rewrite is None and route.tls is None
+        leg = OverHttp(self._backend, route, asked.target, fields, session, "" if is_uri_known else uri)
         try:
             async with asyncio.timeout(self._limits.websocket_handshake_timeout):
                 answer = await leg.open()

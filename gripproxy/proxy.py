@@ -11,7 +11,6 @@ Invariant: a response that has begun is either completed or its connection is cu
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -21,16 +20,13 @@ from aiohttp import web
 
 from gripproxy.backend import Backend, Request, Response
 from gripproxy.config import Config
-from gripproxy.errors import AuthError, BackendError, FilterError, InstructError
-from gripproxy.forwarding import Forwarding, MalformedRequestError
-from gripproxy.grip.answer import EVENTS_TYPE
+from gripproxy.errors import BackendError, FilterError, InstructError
+from gripproxy.forwarding import Forwarding, MalformedRequestError, grip_fields, has_events, is_from_upstream
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.detection import asked_again
-from gripproxy.grip.fields import Fields, field_values, media_type
 from gripproxy.grip.filters import RESPONSE_FILTERS, Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Instruct, is_instruct
-from gripproxy.grip.tokens import verify
 from gripproxy.holding import hold_response, hold_stream
 from gripproxy.instructs import Instructs
 from gripproxy.links import Links, resolve
@@ -78,7 +74,7 @@ class Proxy:
         self._instructs = Instructs(config.limits, metrics)
         self._keepalive_timeout = config.server.keepalive_timeout
         self.opening = Opening(backend, config.limits, self._refuse, self._fail)
-        self._forwarding = Forwarding(config.server.trusted_proxies, is_secure=bool(config.server.certificate))
+        self._forwarding = Forwarding(config.server)
         # Set by the server once both exist: a hold needs the connections, which need `handle`.
         self.connections: Connections
         self.holds: Holds
@@ -91,6 +87,7 @@ class Proxy:
         client.begin()
         try:
             host, target = self._forwarding.check(request)
+            route = self._route(request, client, host, target)
             if client.has_large_head(request):
                 raise MalformedRequestError("the header is too large", 431)
         except MalformedRequestError as error:
@@ -99,15 +96,13 @@ class Proxy:
             self._refuse(client, error.status, f"{error}\n")
             self._count(client)
             return CLOSED
-        route = self._routes.match(host, target)
         if route is None:
-            log.info("%s: no route for host %r, path %r", client.peer, host, target[:200])
             self._refuse(client, 502, "Route not found\n")
             self._count(client)
             return self._finish(client)
         if route.cors:
             client.cors = Cors.of(request.method, request.raw_headers, route.cors)
-        if route.trusted is not None and _is_from_upstream(route, request):
+        if route.trusted is not None and is_from_upstream(route, request):
             client.cors, route = None, route.trusted
         try:
             return await self._serve(request, client, route, host, target)
@@ -126,18 +121,35 @@ class Proxy:
                     client.status or ("held" if client.is_taken else "left"),
                 )
 
+    def _route(self, request: web.BaseRequest, client: Client, host: str, target: str) -> Route | None:
+        """Return the route of a request: the one that a trusted proxy names, else the best of its host.
+
+        Raises: MalformedRequestError
+        """
+        forwarding, routes = self._forwarding, self._routes
+        name = forwarding.route_name(request) if forwarding.takes_route_names else ""
+        if name:
+            found = routes.named(name)
+        else:
+            is_websocket, is_secure = forwarding.is_websocket(request), forwarding.is_secure(request)
+            found = routes.match(host, target, is_websocket=is_websocket, is_secure=is_secure)
+        if found is None:
+            known = f"id {name[:200]!r}" if name else f"host {host!r}, path {target[:200]!r}"
+            log.info("%s: no route for %s", client.peer, known)
+        return found
+
     async def _serve(
         self, request: web.BaseRequest, client: Client, route: Route, host: str, target: str
     ) -> web.StreamResponse:
         fields = self._forwarding.fields(request, route, host)
         if route.is_trusted:
-            fields += _grip_fields(request.raw_headers)
+            fields += grip_fields(request.raw_headers)
         asked = Request(request.method, route.rewritten(target).encode("utf-8", "surrogateescape"), fields)
-        uri = f"{self._forwarding.scheme}://{host}{target}"
+        uri = f"{'https' if self._forwarding.is_secure(request) else 'http'}://{host}{target}"
         if self._forwarding.is_websocket(request):
             await self.opening.open(request, client, route, asked, uri)
             return self._finish(client)
-        if _has_events(request) and route.websocket == "over-http" and not route.is_trusted:
+        if has_events(request) and route.websocket == "over-http" and not route.is_trusted:
             client.is_kept = client.is_kept and request.content.is_eof()
             self._refuse(client, 403, "Client not allowed to send WebSocket events directly.\n")
             return self._finish(client)
@@ -228,7 +240,13 @@ class Proxy:
         try:
             instruct = self._instructs.read(route, response.status, response.reason, response.fields, body)
         except InstructError as error:
-            log.warning("%s %s: malformed instructions from %s: %s", asked.method, route.id, response.target, error)
+            log.warning(
+                "%s %s: malformed instructions from %s: %s",
+                asked.method,
+                route.id,
+                response.target,
+                error,
+            )
             self._refuse(client, 502, self._explain(route, f"Failed to parse accept instructions: {error}"))
             return
         is_stream = instruct.hold == "stream" or (instruct.hold is None and instruct.next_link is not None)
@@ -369,27 +387,3 @@ class Proxy:
     def _explain(self, route: Route, reason: str) -> str:
         """Return the body of an error: the reason only where the route is being debugged."""
         return f"{reason}\n" if route.debug else "Error while proxying to origin.\n"
-
-
-def _is_from_upstream(route: Route, request: web.BaseRequest) -> bool:
-    """Whether a request comes through the GRIP proxy that the route's upstream_key is of."""
-    given = request.headers.getall("Grip-Sig", ())
-    if len(given) != 1 or route.upstream_key is None:
-        return False
-    try:
-        verify((route.upstream_key,), given[0], time.time(), None)
-    except AuthError as error:
-        log.info("%s: not of the proxy in front: %s", route.id, error)
-        return False
-    return True
-
-
-def _grip_fields(fields: Fields) -> Fields:
-    return tuple(one for one in fields if one[0][:5].lower() == b"grip-")
-
-
-def _has_events(request: web.BaseRequest) -> bool:
-    """Whether a request's body claims to be WebSocket events, which are the proxy's to send."""
-    return request.method == "POST" and any(
-        media_type(value) == EVENTS_TYPE for value in field_values(request.raw_headers, b"content-type")
-    )

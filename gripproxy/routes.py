@@ -1,7 +1,8 @@
-"""Host and path -> Route: the configuration's routes with everything resolved that a request needs.
+"""Host, path, protocol and TLS -> Route: the configuration's routes with all resolved that a request needs.
 
-The rules of the exact host come first, then those of the longest wildcard, then those of ``*``; within each the longest
-path. They stand in one flat tuple for each host, so that a lookup is a dictionary and mostly one comparison.
+The rules of the exact host come first, then those of the longest wildcard, then those of ``*``. Within each Pushpin's
+order holds: those for the request's protocol alone, then the longest path, then those for its TLS alone. For each kind
+of request they stand in one flat tuple for each host, so that a lookup is a dictionary and mostly one comparison.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,8 @@ class Target:
 class Route:
     """Where a request goes and how; the names and units are those of ``config.Route``.
 
+    ``host`` is empty where a request names the route by its id: its links are for the same route then, since its own
+    host says nothing.
     ``signer`` makes its Grip-Sig and is None where ``grip`` is False; ``signed_with`` says whose key that is.
     ``trusted`` is the same route for requests of a GRIP proxy in front, whose Grip-Sig ``upstream_key`` verifies: it
     hands requests and responses through, instructions included. Both are None where no key is given.
@@ -46,6 +49,8 @@ class Route:
     id: str
     host: str
     path: str
+    protocol: str
+    tls: bool | None
     realm: str
     targets: tuple[Target, ...]
     websocket: str
@@ -80,7 +85,11 @@ class Route:
         """The request target (path and query) as the backend is to see it."""
         if self.rewrite is None:
             return target
-        rest = target[len(self.path) :]
+        prefix = self.path.removesuffix("*")
+        rest = target[len(prefix) :]
+        is_open = prefix != self.path or prefix.endswith("/")
+        if not target.startswith(prefix) or (rest and not is_open and rest[0] not in "/?"):
+            return target  # of a request that names the route, whose path may be any
         if self.rewrite.endswith("/") and rest.startswith("/"):
             rest = rest[1:]
         elif not self.rewrite.endswith("/") and self.path.endswith("/") and rest and rest[0] != "?":
@@ -101,7 +110,7 @@ class Routes:
     Raises: ConfigError when a key is none, or cannot sign where it has to.
     """
 
-    __slots__ = ("_all", "_exact", "_remembered", "_wildcards")
+    __slots__ = ("_all", "_exact", "_named", "_remembered", "_wildcards")
 
     def __init__(self, configuration: config.Config, random_key: bytes) -> None:
         signers = _Signers(configuration, Key.from_bytes(random_key))
@@ -109,23 +118,39 @@ class Routes:
         by_host: dict[str, list[Route]] = {}
         for route in self._all:
             by_host.setdefault(route.host, []).append(route)
-        rules = {host: _rules(routes) for host, routes in by_host.items()}
+        # Ids that were given; those of routes without one say where they are found, and are nobody's to name.
+        ids = (setting.id for setting in configuration.routes)
+        self._named = {name: _by_name(route) for name, route in zip(ids, self._all, strict=True) if name}
+        by_host.pop("", None)
+        tables = [{host: _rules(routes, *kind) for host, routes in by_host.items()} for kind in _KINDS]
         # ".example.org" and "" ("*" without its star): every host that ends so.
-        self._wildcards = sorted(
-            ((host[1:], rule) for host, rule in rules.items() if host.startswith("*")), key=lambda one: -len(one[0])
-        )
-        self._exact = {host: rule for host, rule in rules.items() if not host.startswith("*")}
-        self._remembered: dict[str, _Rules] = {}
+        self._wildcards = [
+            sorted(((host[1:], rule) for host, rule in rules.items() if host[:1] == "*"), key=lambda one: -len(one[0]))
+            for rules in tables
+        ]
+        self._exact = [{host: rule for host, rule in rules.items() if host[:1] != "*"} for rules in tables]
+        remembered: list[dict[str, _Rules]] = [{} for _ in _KINDS]
+        if all(rules == tables[0] for rules in tables):
+            remembered = [remembered[0] for _ in _KINDS]  # no route asks for a kind
+        self._remembered = tuple(remembered)
 
-    def match(self, host: str, path: str) -> Route | None:
-        """The route for a Host field as received (with or without port) and a request target as received."""
-        rules = self._remembered.get(host)
+    def match(self, host: str, path: str, *, is_websocket: bool = False, is_secure: bool = False) -> Route | None:
+        """The route for a Host field as received (with or without port) and a request target as received.
+
+        ``is_secure``: the client speaks TLS.
+        """
+        kind = is_websocket + 2 * is_secure
+        rules = self._remembered[kind].get(host)
         if rules is None:
-            rules = self._remember(host)
+            rules = self._remember(host, kind)
         for prefix, length, route in rules:
             if path.startswith(prefix) and (length == len(path) or not length or path[length] in "/?"):
                 return route
         return None
+
+    def named(self, name: str) -> Route | None:
+        """The route whose id was given so, for a request that names it; whatever its host, path and protocol."""
+        return self._named.get(name)
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._all)
@@ -133,20 +158,25 @@ class Routes:
     def __len__(self) -> int:
         return len(self._all)
 
-    def _remember(self, host: str) -> "_Rules":
+    def _remember(self, host: str, kind: int) -> "_Rules":
         name = host_name(host)
-        rules = self._exact.get(name, ())
-        for suffix, more in self._wildcards:
+        rules = self._exact[kind].get(name, ())
+        for suffix, more in self._wildcards[kind]:
             if name.endswith(suffix):
                 rules += more
-        if len(self._remembered) >= _REMEMBERED_HOSTS:
-            self._remembered.clear()
-        self._remembered[host] = rules
+        remembered = self._remembered[kind]
+        if len(remembered) >= _REMEMBERED_HOSTS:
+            remembered.clear()
+        remembered[host] = rules
         return rules
 
 
-# Path prefix, its length and the route, the longest first.
+# Path prefix, the length at which a segment has to end (0 = anything may follow) and the route, the best first.
 _Rules = tuple[tuple[str, int, Route], ...]
+
+# Kinds of requests: whether for a WebSocket, whether over TLS; the place of each is what `match` computes.
+_KINDS = ((False, False), (True, False), (False, True), (True, True))
+_PROTOCOLS = {False: ("any", "http"), True: ("any", "websocket")}
 
 
 class _Signers:
@@ -200,9 +230,11 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
     host = route.host.lower()
     signer, signed_with = signers.signer(route, name) if route.grip else (None, "")
     made = Route(
-        id=route.id or f"{host}{route.path}",
+        id=route.id or _id_of(route),
         host=host,
         path=route.path,
+        protocol=route.protocol,
+        tls=route.tls,
         realm=route.realm,
         targets=tuple(Target(*config.parse_backend(url)) for url in route.backends),
         websocket=route.websocket,
@@ -246,11 +278,31 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
     return replace(made, trusted=trusted)
 
 
-def _rules(routes: Iterable[Route]) -> _Rules:
-    # After a path that ends in "/" anything may follow; "/" itself takes the target "*" of OPTIONS too.
-    prefixes = [("" if route.path == "/" else route.path, route) for route in routes]
-    prefixes.sort(key=lambda one: -len(one[0]))
-    return tuple((path, 0 if path.endswith("/") else len(path), route) for path, route in prefixes)
+def _id_of(route: config.Route) -> str:
+    """The name of a route that was given none: the requests that it is for."""
+    tls = {None: "", True: ",tls", False: ",no-tls"}[route.tls]
+    return f"{route.host.lower()}{route.path}" + (f",{route.protocol}" if route.protocol != "any" else "") + tls
+
+
+def _by_name(route: Route) -> Route:
+    """The route as it is for requests that name it: see `Route.host`."""
+    trusted = None if route.trusted is None else replace(route.trusted, host="")
+    return replace(route, host="", trusted=trusted)
+
+
+def _rules(routes: Iterable[Route], is_websocket: bool, is_secure: bool) -> _Rules:
+    """The rules for one kind of requests, in the order in which the first that fits is the best."""
+    found = []
+    for route in routes:
+        if route.protocol in _PROTOCOLS[is_websocket] and route.tls in (None, is_secure):
+            prefix = route.path.removesuffix("*")
+            is_open = prefix != route.path or prefix.endswith("/")
+            rank = (route.protocol == "any", -len(prefix), is_open, route.tls is None)
+            # "/" takes the target "*" of OPTIONS too.
+            prefix = "" if prefix == "/" else prefix
+            found.append((rank, (prefix, 0 if is_open else len(prefix), route)))
+    found.sort(key=lambda one: one[0])
+    return tuple(rule for _, rule in found)
 
 
 def host_name(field: str) -> str:

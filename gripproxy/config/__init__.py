@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from gripproxy.config import texts
+from gripproxy.config import conditions, texts
+from gripproxy.config.conditions import Condition
 from gripproxy.config.reader import (
     ENVIRONMENT_PREFIX,
     File,
@@ -21,6 +22,7 @@ from gripproxy.config.reader import (
     hint,
     setting_error,
     setting_types,
+    unread_variables,
 )
 from gripproxy.config.texts import Address, parse_address, parse_backend, parse_endpoint
 from gripproxy.errors import ConfigError
@@ -69,6 +71,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backlog: Positive = 4096
     # Networks (CIDR) whose X-Forwarded-* fields are believed and appended to; those of others are replaced.
     trusted_proxies: tuple[str, ...] = ()
+    # Whether the Pushpin-Route of trusted_proxies chooses the route by its id. Pushpin believes every client.
+    accept_pushpin_route: bool = False
     # Seconds an idle connection stays open. Above the 60 s that load balancers keep theirs.
     keepalive_timeout: Seconds = 75.0
     # Seconds over which held connections are ended at shutdown, so that clients do not come back all at once; requests
@@ -79,7 +83,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     certificate_key: File = File("")
 
     def __post_init__(self) -> None:
-        _check(self, {"listen": parse_address, "trusted_proxies": texts.network})
+        _check(self, _SERVER_CHECKS)
         if self.certificate_key and not self.certificate:
             raise SettingError("certificate", "is missing, though certificate_key is given")
 
@@ -170,10 +174,13 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # http(s)://host[:port], tried as `balance` says. The only setting without default.
     backends: tuple[str, ...]
-    # A host without port, "*.example.org" (any host below it) or "*".
+    # A host without port, "*.example.org" (any host below it), "*", or "" for a route that is reached by its id only.
     host: str = "*"
-    # A path as it is in the URL; "/a" also takes "/a/b" and "/a?x", never "/abc".
+    # A path as it is in the URL; "/a" also takes "/a/b" and "/a?x", never "/abc"; "/a*" takes whatever begins so.
     path: str = "/"
+    # Requests of one kind only, and only those with TLS or those without.
+    protocol: Literal["any", "http", "websocket"] = "any"
+    tls: bool | None = None
     realm: str = DEFAULT_REALM
     # Name in logs and metrics; empty = host and path.
     id: str = ""
@@ -230,6 +237,11 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             _check_text(f"headers_set.{name}", texts.field_value, value)
         if self.client_key and not self.client_cert:
             raise SettingError("client_cert", "is missing, though client_key is given")
+
+    @property
+    def condition(self) -> Condition:
+        """Which requests it is for."""
+        return Condition.of(self.host, self.path, self.protocol, self.tls)
 
 
 class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -311,12 +323,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise SettingError(f"realms.{name}.key", reason)
         self._check_realm("zeromq.realm", self.zeromq.realm)
         self._check_doors()
-        seen: dict[tuple[str, str], int] = {}
         for index, route in enumerate(self.routes):
             self._check_realm(f"routes[{index}].realm", route.realm)
-            first = seen.setdefault((route.host.lower(), route.path), index)
-            if first != index:
-                raise SettingError(f"routes[{index}].path", f"routes[{first}] has the same host and path")
+        conditions.check([(route.condition, route.id) for route in self.routes], by_id=self.server.accept_pushpin_route)
 
     def _check_doors(self) -> None:
         doors: dict[Address, str] = {}
@@ -368,7 +377,12 @@ def warnings(config: Config) -> list[str]:
             found.append(f"realms.{name}.key: none, so only publishes from loopback are taken")
         if WELL_KNOWN_KEY in (*realm.key, realm.sig_key):
             found.append(f"realms.{name}: the key {WELL_KNOWN_KEY!r} is known to everyone")
+    server = config.server
+    if server.accept_pushpin_route and not server.trusted_proxies:
+        found.append("server.accept_pushpin_route: nobody is believed, as server.trusted_proxies is empty")
     for index, route in enumerate(config.routes):
+        if route.tls and not server.certificate and not server.trusted_proxies:
+            found.append(f"routes[{index}].tls: no request has TLS without server.certificate or trusted_proxies")
         if not route.verify and any(url.startswith("https:") for url in route.backends):
             found.append(f"routes[{index}].verify: the backend's certificate is not verified")
     bound = [("pull", config.zeromq.pull)]
@@ -385,18 +399,7 @@ def warnings(config: Config) -> list[str]:
 
 def unread(environment: Mapping[str, str]) -> list[str]:
     """What looks like a variable of ours and is none, for want of an underscore; one line each."""
-    known = {
-        f"{table}_{name}".upper()
-        for table, kind in setting_types(Config).items()
-        if isinstance(kind, type) and issubclass(kind, Struct)
-        for name in setting_types(kind)
-    }
-    close = ENVIRONMENT_PREFIX.removesuffix("_")
-    return [
-        f"environment: {name} is not read: two underscores stand before table and setting"
-        for name in sorted(environment)
-        if name.startswith(close) and not name.startswith(ENVIRONMENT_PREFIX) and name.removeprefix(close) in known
-    ]
+    return unread_variables(environment, Config)
 
 
 def _check(struct: Struct, checks: Mapping[str, Callable[[str], object]]) -> None:
@@ -417,6 +420,10 @@ def _check_text(key: str, check: Callable[[str], object], text: str) -> None:
         raise SettingError(key, str(error)) from None
 
 
+_SERVER_CHECKS: dict[str, Callable[[str], object]] = {
+    "listen": parse_address,
+    "trusted_proxies": texts.network,
+}
 _ROUTE_CHECKS: dict[str, Callable[[str], object]] = {
     "backends": parse_backend,
     "host": texts.host_pattern,

@@ -252,6 +252,22 @@ class Reader:
         return path
 
 
+def unread_variables(environment: Mapping[str, str], root: type[Struct]) -> list[str]:
+    """What looks like a variable for a setting of ``root`` and is none, for want of an underscore; one line each."""
+    known = {
+        f"{table}_{name}".upper()
+        for table, kind in setting_types(root).items()
+        if isinstance(kind, type) and issubclass(kind, Struct)
+        for name in setting_types(kind)
+    }
+    close = ENVIRONMENT_PREFIX.removesuffix("_")
+    return [
+        f"environment: {name} is not read: two underscores stand before table and setting"
+        for name in sorted(environment)
+        if name.startswith(close) and not name.startswith(ENVIRONMENT_PREFIX) and name.removeprefix(close) in known
+    ]
+
+
 def _is_utf8(text: str) -> bool:
     """Whether a text was UTF-8 before it was decoded, as the environment is, with surrogates for other bytes."""
     try:

@@ -153,7 +153,7 @@ def _pattern(pattern: str, expected: str) -> Callable[[str], None]:
 _HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 
 # The dot that may end a host is left out before hosts are compared, so a pattern with one would match nothing.
-host_pattern = _pattern(rf"(?!.*\.\Z)(?:\*|\*\.[A-Za-z0-9._-]+|{_HOST})", 'a host without port, "*.host" or "*"')
+host_pattern = _pattern(rf"(?!.*\.\Z)(?:|\*|\*\.[A-Za-z0-9._-]+|{_HOST})", 'a host without port, "*.host" or "*"')
 host_field = _pattern(rf"(?:{_HOST})(?::[0-9]+)?", "host or host:port")
 path = _pattern(r"/[!-\"$->@-~]*", "a path as in a URL, from its / and without query")
 origin = _pattern(rf"\*|[a-z][a-z0-9+.-]*://(?:{_HOST})(?::[0-9]+)?", '"*" or scheme://host[:port]')

@@ -118,7 +118,11 @@ class OverHttp:
             return self.session.receive_failure("backend unavailable", error.is_repeatable, now(), error.status)
         if not is_whole:
             # An answer that can't be used: the batch was processed, so it is not sent again.
-            log.warning("%s: WebSocket-over-HTTP: %s sent too many bytes of events", self._route.id, response.target)
+            log.warning(
+                "%s: WebSocket-over-HTTP: %s sent too many bytes of events",
+                self._route.id,
+                response.target,
+            )
             return self.session.receive_response(500, "", (), b"", now())
         return self.session.receive_response(response.status, response.reason, response.fields, body, now())
 

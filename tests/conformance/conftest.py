@@ -58,12 +58,24 @@ def backend() -> Iterator[Backend]:
 
 @pytest.fixture(scope="session")
 def proxy(backend: Backend, request: pytest.FixtureRequest) -> Iterator[proxies.Proxy]:
+    yield from running(backend, request, is_behind=False)
+
+
+@pytest.fixture(scope="session")
+def proxy_behind(backend: Backend, request: pytest.FixtureRequest) -> Iterator[proxies.Proxy]:
+    """A proxy that believes what is said of clients, as one behind another proxy."""
+    yield from running(backend, request, is_behind=True)
+
+
+def running(backend: Backend, request: pytest.FixtureRequest, *, is_behind: bool) -> Iterator[proxies.Proxy]:
     name = proxy_name(request.config)
+    if is_behind and name == "given":
+        pytest.skip("the settings of a given proxy are not known")
     if missing := proxies.missing(name):
         pytest.skip(f"{', '.join(missing)} not installed")
     # A run that is terminated (by timeout(1), say) ends as by Ctrl-C, so that it leaves no proxy behind.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    started = proxies.given(os.environ) if name == "given" else proxies.PROXIES[name](backend.port)
+    started = proxies.given(os.environ) if name == "given" else proxies.PROXIES[name](backend.port, is_behind=is_behind)
     try:
         proxies.wait_until_ready(started, backend)
         yield started
@@ -75,6 +87,16 @@ def proxy(backend: Backend, request: pytest.FixtureRequest) -> Iterator[proxies.
 @pytest.fixture
 def case(proxy: proxies.Proxy, backend: Backend, request: pytest.FixtureRequest) -> Iterator[Case]:
     """The proxy and the backend, with a path and a channel that no other case uses."""
+    yield from made(proxy, backend, request)
+
+
+@pytest.fixture
+def behind(proxy_behind: proxies.Proxy, backend: Backend, request: pytest.FixtureRequest) -> Iterator[Case]:
+    """The same with the proxy that is behind another one."""
+    yield from made(proxy_behind, backend, request)
+
+
+def made(proxy: proxies.Proxy, backend: Backend, request: pytest.FixtureRequest) -> Iterator[Case]:
     name = f"{next(NUMBERS)}-{re.sub('[^a-z0-9]+', '-', request.node.name.lower())[:40].strip('-')}"
     expected_to_fail = request.node.get_closest_marker("xfail") is not None
     current = Case(proxy, backend, name, 2.5 if expected_to_fail else DEADLINE)

@@ -125,6 +125,12 @@ DIFFERENCES: dict[str, Difference] = {
     "routes::test_host_whose_routes_do_not_match": Difference(
         "502: a host with routes never falls back", "a route for one path must not take a host's other paths away"
     ),
+    "conditions::test_requests_of_the_other_protocol_fall_back": Difference(
+        "502: a host with routes never falls back", "a route for one protocol must not take the other's requests away"
+    ),
+    "conditions::test_path_is_cut_in_a_segment": Difference(
+        "502: the path has lost its first slash", "a path begins with a slash"
+    ),
     "routes::test_next_link_of_a_cut_path": Difference(
         "it is resolved against the path that is cut, which has no route", "links are for where the client asked"
     ),

@@ -3,6 +3,8 @@
 Both have the same routes, `ROUTES`: Pushpin reads them, and gripproxy what its import-routes makes of them. Every host
 goes to the suite's backend with WebSockets over HTTP, but for those that are there to have something of their own, such
 as `PASSTHROUGH_HOST`. Grip-Sig is signed with `SIG_KEY` for the issuer `SIG_ISS`.
+
+A proxy "behind" another one believes what the suite, in the place of that one, says of the client.
 """
 
 import os
@@ -47,6 +49,29 @@ only.test,path_beg=/only {{target}}
 session.test,session {{target}},over_http
 other-session.test,session {{target}}
 prefix-session.test,session,prefix=pre- {{target}}
+raw.test,path_beg=/raw,header=X-Route:raw {{target}}
+raw.test,path_beg=/raw/deep,header=X-Route:deep {{target}}
+rawreplace.test,path_beg=/old,replace_beg=/new {{target}}
+mid.test,path_beg=/api-v1,path_rem=4 {{target}}
+proto.test,proto=http,header=X-Route:http {{target}}
+proto.test,proto=ws,header=X-Route:ws {{target}},over_http
+proto.test,path_beg=/longer,header=X-Route:any {{target}},over_http
+onlyws.test,proto=ws,header=X-Route:ws {{target}},over_http
+tls.test,ssl=yes,header=X-Route:yes {{target}}
+tls.test,ssl=no,header=X-Route:no {{target}}
+tls.test,path_beg=/longer,header=X-Route:any {{target}}
+,id=named,header=X-Route:named {{target}}
+marked.test,orig_headers,header=X-Set:new {{target}}
+as.test,as_host=as.other {{target}}
+as.test,path_beg=/target,as_host=as.other {{target}},host=target.other
+"""
+BEHIND_PUSHPIN = {
+    "accept_x_forwarded_protocol": "true",
+    "x_forwarded_for": "append",
+    "accept_pushpin_route": "true",
+}
+BEHIND_GRIPPROXY = """
+trusted_proxies = ["127.0.0.1"]
 """
 Address = tuple[str, int]
 
@@ -101,7 +126,7 @@ def routes_to(port: int) -> str:
     return ROUTES.format(target=f"127.0.0.1:{port}", nobody=f"127.0.0.1:{free_port()}")
 
 
-def pushpin(backend_port: int) -> Proxy:
+def pushpin(backend_port: int, *, is_behind: bool = False) -> Proxy:
     """Debian's Pushpin with zurl, as a private instance."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pushpin-"))
     proxy = made("pushpin", folder)
@@ -117,6 +142,7 @@ def pushpin(backend_port: int) -> Proxy:
         "include": str(folder / "internal.conf"),
         "sig_iss": SIG_ISS,
         "sig_key": SIG_KEY,
+        **(BEHIND_PUSHPIN if is_behind else {}),
     }
     lines = (folder / "etc/pushpin.conf").read_text().split("\n")
     named = [(line.partition("=")[0], line) for line in lines]
@@ -132,15 +158,16 @@ def pushpin(backend_port: int) -> Proxy:
     return proxy
 
 
-def gripproxy(backend_port: int) -> Proxy:
+def gripproxy(backend_port: int, *, is_behind: bool = False) -> Proxy:
     """gripproxy from this source tree."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gripproxy-"))
     proxy = made("gripproxy", folder)
     (folder / "routes").write_text(routes_to(backend_port))
     command = [sys.executable, "-m", "gripproxy"]
     imported = subprocess.run([*command, "import-routes", str(folder / "routes")], capture_output=True, check=True)
-    cors = 'host = "cors.test"'
-    routes = imported.stdout.decode().replace(cors, f'{cors}\ncors = ["{PAGE}"]')
+    # In Pushpin's words there are no origins, and the table of the server is here already for the sake of ",id=named".
+    routes = imported.stdout.decode().replace('cors = ["*"]', f'cors = ["{PAGE}"]')
+    routes = routes.replace("[server]", "[server]" + BEHIND_GRIPPROXY * is_behind)
     (folder / "config.toml").write_text(f"""
 [limits]
 channels_per_connection = {CHANNELS_MAX}
@@ -180,7 +207,7 @@ def given(environment: Mapping[str, str]) -> Proxy:
     )
 
 
-PROXIES: dict[str, Callable[[int], Proxy]] = {"gripproxy": gripproxy, "pushpin": pushpin}
+PROXIES: dict[str, Callable[..., Proxy]] = {"gripproxy": gripproxy, "pushpin": pushpin}
 
 
 def missing(name: str) -> Sequence[str]:

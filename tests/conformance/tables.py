@@ -13,7 +13,8 @@ END = "<!-- end of what is written -->"
 INTRODUCTION = """## Differences from Pushpin
 
 Both proxies run the same black-box cases (`python -m tests.conformance`). Pushpin is Debian's 1.36.0 with its default
-settings and a service that keeps its sessions. Whatever is not listed here, and is covered by a case, both do alike."""
+settings and a service that keeps its sessions; some cases need one more of each, which believes what a proxy in front
+says of clients. Whatever is not listed here, and is covered by a case, both do alike."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 
 from gripproxy import config
 from gripproxy.auth import Publishers
-from gripproxy.config import Config, Realm, Route, Secret
+from gripproxy.config import Config, File, Realm, Route, Secret, Server
 from gripproxy.control.answer import JSON, TEXT, RefusalError, negotiate
 from gripproxy.control.monitor import Monitor
 from gripproxy.control.request import check_method, is_publishable, resolve
@@ -51,9 +51,21 @@ _ROUTES = Routes(
             Route(backends=("http://127.0.0.1:2",), host="a.example", path="/a", rewrite="/", cors=("*",)),
             Route(backends=("http://127.0.0.1:3",), host="*.a.example", path="/b/", grip=False),
             Route(backends=("http://127.0.0.1:4",), host="[::1]", headers_set={"X-A": "b"}),
+            Route(backends=("http://127.0.0.1:5",), host="a.example", path="/p*", rewrite="/q"),
+            Route(backends=("http://127.0.0.1:6",), host="a.example", protocol="websocket", tls=True),
         )
     ),
     b"k" * 32,
+)
+_FORWARDINGS = (
+    Forwarding(Server()),
+    Forwarding(
+        Server(
+            trusted_proxies=("192.0.2.0/24",),
+            certificate=File("c.pem"),
+            accept_pushpin_route=True,
+        )
+    ),
 )
 
 
@@ -79,8 +91,8 @@ def requests(data: bytes) -> None:
         request: Any = Request(
             message.method, message.path, message.version, message.headers, message.raw_headers, "192.0.2.1"
         )
-        for forwarding in (Forwarding((), is_secure=False), Forwarding(("192.0.2.0/24",), is_secure=True)):
-            with refusing(MalformedRequestError, r"HTTP/|Transfer-Encoding |Host |the request target"):
+        for forwarding in _FORWARDINGS:
+            with refusing(MalformedRequestError, r"HTTP/|Transfer-Encoding |Host |the request |Pushpin-Route "):
                 _forward(forwarding, request)
 
 
@@ -91,7 +103,10 @@ def _forward(forwarding: Forwarding, request: Any) -> None:
         refused = refusal(request.method, request.version, request.raw_headers, has_body=False)
         assert refused is None or refused.status in (400, 426)
         offers_deflate(request.raw_headers)
-    route = _ROUTES.match(host, target)
+    forwarding.route_name(request)
+    route = _ROUTES.match(
+        host, target, is_websocket=forwarding.is_websocket(request), is_secure=forwarding.is_secure(request)
+    )
     assert route is not None
     is_covered = not route.path.endswith("a") or re.fullmatch(r"/a(?:[/?].*)?", target, re.DOTALL)
     assert is_covered, (route.path, target)
@@ -255,9 +270,12 @@ def make_all(found: Config) -> None:
     config.warnings(found)
     routes = Routes(found, b"k" * 32)
     for route in routes:
-        assert routes.match(route.host.replace("*", "x"), route.path) is not None
+        is_websocket, is_secure = route.protocol == "websocket", bool(route.tls)
+        host = route.host.replace("*", "x")
+        reached = routes.match(host, route.path, is_websocket=is_websocket, is_secure=is_secure)
+        assert (reached if route.host else routes.named(route.id)) is not None
     Publishers(found)
-    Forwarding(found.server.trusted_proxies, is_secure=False)
+    Forwarding(found.server)
 
 
 def encode_configuration(value: object) -> bytes | None:

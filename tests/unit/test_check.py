@@ -97,6 +97,48 @@ def test_everything_that_differs_is_described_without_secrets(tmp_path: Path) ->
     ] == check(path)
 
 
+def test_who_is_believed_and_which_requests_are_meant(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        """
+        [server]
+        trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]
+        accept_pushpin_route = true
+        [[routes]]
+        backends = ["http://a"]
+        path = "/a*"
+        rewrite = "/b"
+        protocol = "websocket"
+        tls = false
+        [[routes]]
+        backends = ["http://a"]
+        protocol = "http"
+        tls = true
+        [[routes]]
+        backends = ["http://a"]
+        host = ""
+        id = "hidden"
+        """
+    )
+    lines = check(path)
+
+    assert [
+        "X-Forwarded-*, Pushpin-Route believed from 10.0.0.0/8, 192.0.2.1",
+    ] == lines[1:2]
+    assert [
+        "route */a*,websocket,no-tls",
+        "route */,http,tls",
+        "route hidden",
+        "*/a*, WebSockets only, without TLS",
+        "/ax -> /bx",
+        "*/, HTTP only, over TLS",
+        "Pushpin-Route: hidden",
+    ] == [
+        *(line for line in lines if line.startswith("route ")),
+        *(line[19:] for line in lines if line.split()[0] in ("takes", "rewrite")),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

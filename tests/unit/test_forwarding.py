@@ -6,10 +6,11 @@ import pytest
 from aiohttp import HttpVersion
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from gripproxy import config
-from gripproxy.config import Config
+from gripproxy.config import Config, File, Server
 from gripproxy.forwarding import Forwarding, MalformedRequestError
 from gripproxy.grip.fields import Fields
 from gripproxy.routes import Route, Routes
@@ -34,6 +35,9 @@ class Request:
         )
 
 
+DEFAULTS = Server()
+
+
 def route(**settings: object) -> Route:
     settings = {"backends": ("http://10.0.0.1:8000",), **settings}
     found = Routes(Config(routes=(config.Route(**settings),)), b"k" * 32).match("example.com", "/")  # type: ignore[arg-type]
@@ -42,11 +46,11 @@ def route(**settings: object) -> Route:
 
 
 def passed(
-    *fields: tuple[bytes, bytes], trusted: tuple[str, ...] = (), remote: str = "192.0.2.1", **settings: object
+    *fields: tuple[bytes, bytes], trusted: tuple[str, ...] = (), server: Server = DEFAULTS, **settings: object
 ) -> Fields:
     """Return the fields that a backend gets for these, without those that are always there."""
     request = Request((HOST, *fields))
-    forwarding = Forwarding(trusted, is_secure=False)
+    forwarding = Forwarding(replace(server, trusted_proxies=trusted))
     got = forwarding.fields(request, route(**settings), "example.com")  # type: ignore[arg-type]
     always = (HOST, *UNTRUSTED)
     return tuple(field for field in got if field not in always)
@@ -99,7 +103,7 @@ def test_what_connection_names_ends_here() -> None:
 
 def test_connection_cannot_take_the_host_away() -> None:
     request = Request((HOST, (b"Connection", b"host, x")))
-    assert HOST in Forwarding((), is_secure=False).fields(request, route(), "example.com")  # type: ignore[arg-type]
+    assert HOST in Forwarding(Server()).fields(request, route(), "example.com")  # type: ignore[arg-type]
 
 
 def test_without_grip_a_body_may_be_compressed() -> None:
@@ -123,7 +127,7 @@ def test_without_grip_a_body_may_be_compressed() -> None:
 )
 def test_who_is_believed_about_the_client(remote: str, trusted: tuple[str, ...], expected: bytes | None) -> None:
     request = Request((HOST, (b"X-Forwarded-For", b"203.0.113.9")), remote=remote)
-    got = dict(Forwarding(trusted, is_secure=False).fields(request, route(), "example.com"))  # type: ignore[arg-type]
+    got = dict(Forwarding(Server(trusted_proxies=trusted)).fields(request, route(), "example.com"))  # type: ignore[arg-type]
     assert expected == got.get(b"X-Forwarded-For")
 
 
@@ -139,7 +143,8 @@ def test_all_that_a_trusted_proxy_says_goes_on() -> None:
 
 @pytest.mark.parametrize(("is_secure", "expected"), [(True, b"https"), (False, b"http")])
 def test_the_scheme_is_the_listeners(is_secure: bool, expected: bytes) -> None:
-    got = Forwarding((), is_secure=is_secure).fields(Request(), route(), "example.com")  # type: ignore[arg-type]
+    server = Server(certificate=File("c.pem")) if is_secure else Server()
+    got = Forwarding(server).fields(Request(), route(), "example.com")  # type: ignore[arg-type]
     assert expected == dict(got)[b"X-Forwarded-Proto"]
 
 
@@ -162,12 +167,12 @@ def test_a_route_sets_and_removes_fields() -> None:
 )
 def test_host_and_target(target: str, expected: tuple[str, str]) -> None:
     """An absolute target's host stands above the Host field (RFC 9112 3.2.2)."""
-    assert expected == Forwarding((), is_secure=False).check(Request(raw_path=target))  # type: ignore[arg-type]
+    assert expected == Forwarding(Server()).check(Request(raw_path=target))  # type: ignore[arg-type]
 
 
 def test_a_server_can_be_asked_for_its_options() -> None:
     request = Request(raw_path="*", method="OPTIONS")
-    assert ("example.com", "*") == Forwarding((), is_secure=False).check(request)  # type: ignore[arg-type]
+    assert ("example.com", "*") == Forwarding(Server()).check(request)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +202,7 @@ def test_a_server_can_be_asked_for_its_options() -> None:
 )
 def test_what_a_parser_lets_pass_and_a_proxy_must_not(request_: Request, status: int) -> None:
     with pytest.raises(MalformedRequestError) as caught:
-        Forwarding((), is_secure=False).check(request_)  # type: ignore[arg-type]
+        Forwarding(Server()).check(request_)  # type: ignore[arg-type]
     assert status == caught.value.status
 
 
@@ -206,14 +211,14 @@ def test_what_a_parser_lets_pass_and_a_proxy_must_not(request_: Request, status:
 )
 def test_hosts_that_are_taken(host: bytes) -> None:
     request = Request(((b"Host", host),))
-    assert (host.decode(), "/") == Forwarding((), is_secure=False).check(request)  # type: ignore[arg-type]
+    assert (host.decode(), "/") == Forwarding(Server()).check(request)  # type: ignore[arg-type]
 
 
 @given(st.text(max_size=30), st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=10))
 def test_any_target_and_host_are_understood_or_refused(target: str, host: str) -> None:
     request = Request(((b"Host", host.encode()),), raw_path=target)
     try:
-        _, path = Forwarding((), is_secure=False).check(request)  # type: ignore[arg-type]
+        _, path = Forwarding(Server()).check(request)  # type: ignore[arg-type]
     except MalformedRequestError:
         return
     assert path.startswith("/")
@@ -231,4 +236,51 @@ def test_any_target_and_host_are_understood_or_refused(target: str, host: str) -
 )
 def test_websocket_requests(fields: Fields, expected: bool) -> None:
     request = Request((HOST, *fields))
-    assert expected == Forwarding((), is_secure=False).is_websocket(request)  # type: ignore[arg-type]
+    assert expected == Forwarding(Server()).is_websocket(request)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fields", "trusted", "has_certificate", "expected"),
+    [
+        ((), (), False, False),
+        ((), (), True, True),
+        (((b"X-Forwarded-Proto", b"https"),), (), False, False),
+        (((b"X-Forwarded-Proto", b"https"),), ("10.0.0.0/8",), False, False),
+        (((b"X-Forwarded-Proto", b"https"),), ("192.0.2.1",), False, True),
+        (((b"x-forwarded-proto", b"WSS"),), ("192.0.2.1",), False, True),
+        (((b"X-Forwarded-Proto", b"http"),), ("192.0.2.1",), True, False),  # what the client spoke to the one in front
+        (((b"X-Forwarded-Proto", b"https, http"),), ("192.0.2.1",), False, False),
+        ((), ("192.0.2.1",), True, True),
+    ],
+)
+def test_who_says_that_a_request_is_secure(
+    fields: Fields, trusted: tuple[str, ...], has_certificate: bool, expected: bool
+) -> None:
+    server = Server(trusted_proxies=trusted, certificate=File("c.pem" if has_certificate else ""))
+    assert expected == Forwarding(server).is_secure(Request((HOST, *fields)))  # type: ignore[arg-type]
+
+
+# Routes that are chosen by name
+
+BY_NAME = Server(trusted_proxies=("192.0.2.1",), accept_pushpin_route=True)
+
+
+@pytest.mark.parametrize(("remote", "expected"), [("192.0.2.1", "one"), ("192.0.2.2", ""), ("", "one")])
+def test_who_may_choose_the_route(remote: str, expected: str) -> None:
+    request = Request((HOST, (b"pushpin-route", b"one")), remote=remote)
+    assert expected == Forwarding(BY_NAME).route_name(request)  # type: ignore[arg-type]
+
+
+def test_two_names_of_routes_are_refused() -> None:
+    """A proxy in front that adds its field behind the client's would let the client choose."""
+    request = Request((HOST, (b"Pushpin-Route", b"one"), (b"Pushpin-Route", b"two")))
+    with pytest.raises(MalformedRequestError, match="more than once"):
+        Forwarding(BY_NAME).route_name(request)  # type: ignore[arg-type]
+    assert "" == Forwarding(BY_NAME).route_name(Request())  # type: ignore[arg-type]
+
+
+def test_the_name_of_a_route_is_for_the_proxy_alone() -> None:
+    fields = ((b"Pushpin-Route", b"1"), (b"Pushpin_Route", b"2"))
+    assert () == passed(*fields, server=BY_NAME)
+    assert () == passed(*fields, server=BY_NAME, trusted=("192.0.2.1",))
+    assert fields == passed(*fields)

@@ -52,7 +52,20 @@ def imported(text: str) -> list[dict[str, Any]]:
         ("*,sig_iss=i,sig_key=base64:c2Vj a:1", {**A, "sig_iss": "i", "sig_key": "base64:c2Vj"}),
         ("*,as_host=b.c a:1", {**A, "host_header": "b.c"}),
         ("*,path_beg=/a/ a:1", {**A, "path": "/a/"}),
-        ("*,path_beg= a:1", A),
+        ("*,path_beg=/a a:1", {**A, "path": "/a*"}),
+        ("*,path_beg=/a* a:1", {**A, "path": "/a**"}),
+        ("*,path_beg=/a,path_rem=2 a:1", {**A, "path": "/a*", "rewrite": "/"}),
+        ("*,path_beg=/a,path_rem=0 a:1", {**A, "path": "/a*", "rewrite": "/a"}),
+        ("*,path_beg=/api-v1,path_rem=4 a:1", {**A, "path": "/api-v1*", "rewrite": "/-v1"}),
+        ("*,path_beg=/ab/,path_rem=2 a:1", {**A, "path": "/ab/", "rewrite": "/b/"}),
+        ("*,path_beg=/a,replace_beg=/b a:1", {**A, "path": "/a*", "rewrite": "/b"}),
+        ("*,path_beg=/a/,replace_beg=/b a:1", {**A, "path": "/a/*", "rewrite": "/b"}),
+        ("*,path_beg=/a,replace_beg= a:1", {**A, "path": "/a*", "rewrite": "/"}),
+        ("*,replace_beg=/b a:1", {**A, "rewrite": "/b"}),
+        ("*,proto=http a:1", {**A, "protocol": "http"}),
+        ("*,proto=ws a:1,over_http", {**B, "protocol": "websocket"}),
+        ("*,ssl=yes a:1", {**A, "tls": True}),
+        ("*,ssl=no,proto=ws a:1", {**A, "tls": False, "protocol": "websocket"}),
         ("*,path_beg=/a/,path_rem=2 a:1", {**A, "path": "/a/", "rewrite": "/"}),
         ("*,path_beg=/a/,path_rem=3 a:1", {**A, "path": "/a/", "rewrite": "/"}),
         ("*,path_beg=/a/b/,path_rem=2 a:1", {**A, "path": "/a/b/", "rewrite": "/b/"}),
@@ -70,10 +83,16 @@ def test_a_line_becomes_a_route_without_warning(line: str, route: dict[str, Any]
 @pytest.mark.parametrize(
     ("line", "route", "warning"),
     [
-        ("*,path_beg=/a a:1", {**A, "path": "/a"}, "path_beg=/a took /abc too; path takes only /a, /a/... and /a?..."),
-        ("*,ssl=yes a:1", A, "ssl: a route takes requests with and without TLS"),
-        ("*,proto=ws a:1", A, "proto=ws: a route takes HTTP and WebSockets both"),
-        ("*,aco a:1", A, "aco has no equivalent that lets in every origin with credentials; list the origins in cors"),
+        (
+            "*,aco a:1",
+            {**A, "cors": ["*"]},
+            "aco: pages of every origin may read without credentials; list in cors those that may with them",
+        ),
+        (
+            "id=x a:1",
+            {**A, "host": "", "id": "x"},
+            "reached by Pushpin-Route of server.trusted_proxies only: list who may choose routes there",
+        ),
         ("*,jsonp_cb=x a:1", A, "JSON-P has no equivalent"),
         ("*,sockjs=/s a:1", A, "SockJS has no equivalent"),
         ("*,orig_headers a:1", A, "orig_headers has no equivalent"),
@@ -121,8 +140,6 @@ def test_what_has_no_equivalent_is_warned_of(line: str, route: dict[str, Any], w
         ("* [::1]", "target '[::1]' has no port"),
         ("* a:x", "target 'a:x' has no port"),
         ("* a:99999", "backends[0]: must be http(s)://host[:port], not 'http://a:99999'"),
-        (",id=x a:1", "a route without host is reached by Pushpin-Route only, which has no equivalent"),
-        ("id=x a:1", "a route without host is reached by Pushpin-Route only, which has no equivalent"),
         ("*, a:1", "a property has no name"),
         ("*,=x a:1", "a property has no name"),
         ("* a:1,", "a property has no name"),
@@ -131,8 +148,16 @@ def test_what_has_no_equivalent_is_warned_of(line: str, route: dict[str, Any], w
         ("a:80 a:1", """host: must be a host without port, "*.host" or "*", not 'a:80'"""),
         ("*,proto=ftp a:1", "proto must be http or ws, not 'ftp'"),
         ("*,path_beg=a/ a:1", "path: must be a path as in a URL, from its / and without query, not 'a/'"),
-        ("*,path_beg=/ab/,path_rem=2 a:1", "path_rem=2 does not take whole segments of /ab/, which has no equivalent"),
-        ("*,path_beg=/a/,path_rem=9 a:1", "path_rem=9 does not take whole segments of /a/, which has no equivalent"),
+        ("*,path_beg=/a/,path_rem=9 a:1", "path_rem=9 takes more than path_beg, which has no equivalent"),
+        ("*,path_rem=1 a:1", "path_rem=1 takes more than path_beg, which has no equivalent"),
+        ("*,path_beg= a:1", "path_beg is empty"),
+        (
+            "*,path_beg=/a,replace_beg=b a:1",
+            "rewrite: must be a path as in a URL, from its / and without query, not 'b'",
+        ),
+        ("*,ssl=1 a:1", "ssl must be yes or no, not '1'"),
+        ("*,header=A a:1", "header must be NAME:VALUE, not 'A'"),
+        (",path_beg=/a a:1", "a route without host needs an id"),
         ("*,path_rem=x a:1", "path_rem must be a number, not 'x'"),
         ("*,header=Host:b a:1", "headers_set: Host is this proxy's to set, see host_header"),
         ("* a:1,client_key=k", "client_cert: is missing, though client_key is given"),
@@ -150,20 +175,58 @@ def test_nothing_becomes_nothing(text: str) -> None:
     assert ("", []) == import_routes(text)
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_lines_for_two_protocols_become_one_route(order: int) -> None:
-    """A usual pair: plain HTTP, and WebSockets over HTTP, to the same server."""
-    lines = ["*,proto=http a:1", "*,proto=ws a:1,over_http"][::order]
+def test_the_same_condition_twice_is_left_out() -> None:
+    toml, warnings = import_routes("* a:1\n*,ssl=yes b:2\n*,id=x c:3\n*,ssl=yes,path_beg=/ d:4\n*,proto=ws e:5")
 
-    assert [B] == imported("\n".join(lines))
-    assert [] == import_routes("\n".join(lines))[1]
+    assert ["http://a:1", "http://b:2", "http://e:5"] == [one["backends"][0] for one in tomllib.loads(toml)["routes"]]
+    assert [f"line {number}: left out: an earlier line has the same condition" for number in (3, 4)] == warnings
 
 
-def test_the_same_host_and_path_twice_is_left_out() -> None:
-    toml, warnings = import_routes("* a:1\n*,ssl=yes b:2\n*,proto=ws c:3")
+def test_routes_without_host_turn_on_what_they_need(tmp_path: Path) -> None:
+    toml, _ = import_routes("* a:1\n,id=x b:2\n,id=y c:3")
+    (tmp_path / "config.toml").write_text(toml)
 
-    assert [A] == tomllib.loads(toml)["routes"]
-    assert [f"line {number}: left out: an earlier line has the same host and path" for number in (2, 3)] == warnings
+    config = load(tmp_path / "config.toml")
+    assert config.server.accept_pushpin_route
+    assert [("*", ""), ("", "x"), ("", "y")] == [(route.host, route.id) for route in config.routes]
+
+
+def test_an_id_names_one_route_where_requests_may_name_them(tmp_path: Path) -> None:
+    toml, warnings = import_routes("a,id=x a:1\nb,id=x b:2\n,id=y c:3\n,id=y d:4")
+    (tmp_path / "config.toml").write_text(toml)
+
+    assert ["x", "", "y"] == [route.id for route in load(tmp_path / "config.toml").routes]
+    assert [
+        "line 2: the id is left out: line 1 has 'x', too",
+        "line 4: left out: line 3 has the id 'y', too",
+    ] == warnings[2:]
+
+
+def test_an_id_of_two_routes_is_warned_of() -> None:
+    toml, warnings = import_routes("a,id=x a:1\nb,id=x b:2")
+
+    assert ["x", "x"] == [route["id"] for route in tomllib.loads(toml)["routes"]]
+    assert ["line 2: line 1 has the id 'x', too; metrics and logs take them for one"] == warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("* a:1\nb,path_beg=/x a:1\nb,path_beg=/y a:1\nc a:1\nd,proto=ws a:1\n", [2, 5]),
+        ("* a:1\nb,proto=ws a:1\nb,proto=http,ssl=yes a:1\nb,proto=http,ssl=no a:1", []),
+        ("* a:1\nb,proto=ws a:1\nb,proto=http,ssl=yes a:1", [2]),
+        ("*,path_beg=/z a:1\nb,path_beg=/x a:1", [2]),
+        ("b,path_beg=/x a:1\nc a:1", []),
+    ],
+)
+def test_hosts_that_fall_back_here_are_warned_of(text: str, lines: list[int]) -> None:
+    """Pushpin says 502 for what no route of a host takes, which may be what kept strangers out."""
+    host = "bd"
+    expected = [
+        f"line {number}: what no route of {host[index]} takes goes to those of * here; Pushpin answered 502"
+        for index, number in enumerate(lines)
+    ]
+    assert expected == import_routes(text)[1]
 
 
 LINES = st.lists(
@@ -171,7 +234,20 @@ LINES = st.lists(
         st.text(),
         st.tuples(
             st.sampled_from(
-                ["*", "a", '"*"', "*,path_beg=/a/", "a,header=", "*,prefix=", "b,id=", "c,sig_key=", "d,as_host="]
+                [
+                    "*",
+                    "a",
+                    '"*"',
+                    "*,path_beg=/a",
+                    "a,header=",
+                    ",id=",
+                    "*,ssl=no,id=",
+                    "*,proto=ws,path_rem=",
+                    "*,prefix=",
+                    "b,id=",
+                    "c,sig_key=",
+                    "d,as_host=",
+                ]
             ),
             st.text(max_size=8),
             st.sampled_from([" a:1", " a:1,ssl b:2", " [::1]:1,over_http", " a:1,sub=x,host="]),
@@ -202,13 +278,14 @@ def test_the_file_of_a_pushpin_installation_loads(tmp_path: Path) -> None:
 * localhost:8000,over_http
 
 api.example.com,path_beg=/v1/,sig_iss=realm,sig_key=base64:c2VjcmV0  10.0.0.1:80,over_http 10.0.0.2:80,over_http
+api.example.com 10.0.0.3:80
 """
     )
     path = tmp_path / "config.toml"
     path.write_text(toml)
 
     assert [] == warnings
-    first, second = load(path).routes
+    first, second, _ = load(path).routes
     assert ("*", ("http://localhost:8000",)) == (first.host, first.backends)
     assert ("api.example.com", "/v1/", "realm") == (second.host, second.path, second.sig_iss)
 

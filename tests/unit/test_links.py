@@ -5,11 +5,12 @@ import gzip
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from gripproxy.backend import Request
-from gripproxy.config import Config, Realm
+from gripproxy.config import Config, Realm, Server
 from gripproxy.config import Route as RouteConfig
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields
@@ -71,9 +72,13 @@ class World:
                 RouteConfig(backends=("http://one.test:81",), host="client.test"),
                 RouteConfig(backends=("http://two.test:82",), host="client.test", path="/other", rewrite="/new"),
                 RouteConfig(backends=("http://three.test:83",), host="secret.test", realm="secret"),
+                RouteConfig(backends=("http://four.test:84",), host="socket.test", protocol="websocket", tls=True),
+                RouteConfig(backends=("http://five.test:85",), host="tls.test", tls=True),
                 RouteConfig(backends=("http://six.test:86",), host="tls.test", headers_set={"Authorization": "secret"}),
+                RouteConfig(backends=("http://named.test:87",), host="", id="named", path="/named", rewrite="/cut"),
             ),
             realms={"secret": Realm()},
+            server=Server(accept_pushpin_route=True),
         )
         self.routes = Routes(config, b"x" * 32)
         found = self.routes.match(HOST, "/path")
@@ -138,6 +143,37 @@ def test_a_link_does_not_lead_into_another_realm() -> None:
         await world.fetch("http://secret.test/x", host="secret.test")
         ((route, _),) = world.backend.requests
         assert ("http://secret.test", "default") == (str(route.targets[0]), route.realm)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("uri", "target"),
+    [
+        ("https://tls.test/x", "http://five.test:85"),
+        ("http://tls.test/x", "http://six.test:86"),
+        ("https://socket.test/x", "http://four.test:84"),  # where a WebSocket's filter has no other route
+    ],
+)
+def test_links_are_for_the_same_kind_of_requests(uri: str, target: str) -> None:
+    async def test(world: World) -> None:
+        await world.fetch(uri, host=urlsplit(uri).netloc)
+        ((route, _),) = world.backend.requests
+        assert target == str(route.targets[0])
+
+    run(test)
+
+
+def test_links_of_a_named_route_are_for_that_route() -> None:
+    """The host is the client's choice there: nothing must be asked of it."""
+
+    async def test(world: World) -> None:
+        named = world.routes.named("named")
+        assert named is not None
+        for uri in ("http://internal.test/named/x", "https://internal.test/y", "http://client.test/z"):
+            await world.links.fetch(world.arrivals, named, urlsplit(uri).netloc, uri, {}, 0)
+        assert {"http://named.test:87"} == {str(route.targets[0]) for route, _ in world.backend.requests}
+        assert [b"/cut/x", b"/y", b"/z"] == [request.target for _, request in world.backend.requests]
 
     run(test)
 

@@ -17,10 +17,15 @@ RANDOM = b"random" * 6
 BACKENDS = ("http://127.0.0.1:8000",)
 
 
-def routes(*settings: Mapping[str, Any], realms: dict[str, Realm] | None = None) -> Routes:
+BY_NAME = config.Server(accept_pushpin_route=True, trusted_proxies=("127.0.0.1",))
+
+
+def routes(
+    *settings: Mapping[str, Any], realms: dict[str, Realm] | None = None, server: config.Server | None = None
+) -> Routes:
     """Routes of these settings, each with the one backend unless it names others."""
     all_routes = tuple(config.Route(**{"backends": BACKENDS, **one}) for one in settings)
-    return Routes(Config(routes=all_routes, realms=realms or {}), RANDOM)
+    return Routes(Config(routes=all_routes, realms=realms or {}, server=server or config.Server()), RANDOM)
 
 
 def only(setting: Mapping[str, Any], realms: dict[str, Realm] | None = None) -> Route:
@@ -84,6 +89,96 @@ def test_host_and_path_find_the_most_specific_route(host: str, path: str, expect
         assert expected == found.id
 
 
+BY_KIND = [
+    {"id": "any"},
+    {"id": "any-long", "path": "/long"},
+    {"id": "ws", "protocol": "websocket"},
+    {"id": "tls", "tls": True},
+    {"id": "plain-x", "path": "/x", "tls": False},
+    {"id": "any-x", "path": "/x"},
+    {"id": "http-deep", "path": "/x/y", "protocol": "http"},
+    {"id": "http-tls-deep", "path": "/x/y", "protocol": "http", "tls": True},
+    {"id": "only-tls", "host": "tls.test", "tls": True},
+    {"id": "only-ws", "host": "ws.test", "protocol": "websocket", "path": "/x"},
+]
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "kind", "expected"),
+    [
+        ("a", "/", "http", "any"),
+        ("a", "/", "https", "tls"),
+        ("a", "/", "ws", "ws"),
+        ("a", "/", "wss", "ws"),
+        # the longest path before TLS, in whatever order they stand; the protocol before the path
+        ("a", "/long", "https", "any-long"),
+        ("a", "/long", "ws", "ws"),
+        ("a", "/x", "http", "plain-x"),
+        ("a", "/x", "https", "any-x"),
+        ("a", "/x/y", "http", "http-deep"),
+        ("a", "/x/y", "https", "http-tls-deep"),
+        ("a", "/x/y", "ws", "ws"),
+        # the host before everything, if it has anything for the request
+        ("tls.test", "/long", "https", "only-tls"),
+        ("tls.test", "/long", "http", "any-long"),
+        ("ws.test", "/x", "ws", "only-ws"),
+        ("ws.test", "/x", "http", "plain-x"),
+        ("ws.test", "/", "ws", "ws"),
+    ],
+)
+def test_protocol_and_tls_find_their_route(host: str, path: str, kind: str, expected: str) -> None:
+    for settings in (BY_KIND, BY_KIND[::-1]):
+        table = routes(*settings)
+        for _ in range(2):
+            found = table.match(host, path, is_websocket=kind[:2] == "ws", is_secure=kind[-1] == "s")
+            assert found is not None
+            assert expected == found.id
+
+
+def test_routes_of_other_requests_are_none() -> None:
+    table = routes({"protocol": "websocket"}, {"host": "b", "tls": False})
+
+    assert table.match("a", "/") is None
+    assert table.match("b", "/", is_secure=True) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("/a", "a"), ("/a/x", "a"), ("/a?x", "a"), ("/abc", "raw"), ("/a-b/c", "raw"), ("/ab/c", "longer"), ("/b", None)],
+)
+def test_a_star_takes_whatever_begins_so(path: str, expected: str | None) -> None:
+    """The route for whole segments is the more special one of the same length."""
+    settings = [{"id": "raw", "path": "/a*"}, {"id": "a", "path": "/a"}, {"id": "longer", "path": "/ab/*"}]
+    found = routes(*settings).match("a", path)
+    assert expected == (found and found.id)
+
+
+def test_a_star_may_be_meant() -> None:
+    found = routes({"path": "/a**"}).match("a", "/a*b")
+    assert found is not None
+    assert routes({"path": "/a**"}).match("a", "/ab") is None
+
+
+def test_a_route_is_named_by_the_id_it_was_given() -> None:
+    """Whatever its host and path are; the links of such a request are for the same route, so it has no host."""
+    table = routes(
+        {"id": "named", "host": "a", "path": "/a", "upstream_key": Secret("k" * 32)}, {"host": "b"}, server=BY_NAME
+    )
+    named = table.named("named")
+    assert named is not None
+    assert ("named", "", "/a") == (named.id, named.host, named.path)
+    assert named.trusted is not None
+    assert "" == named.trusted.host
+    assert [None, None] == [table.named("b/"), table.named("")]
+
+
+def test_a_route_without_host_is_found_by_its_id_only() -> None:
+    table = routes({"id": "hidden", "host": ""}, server=BY_NAME)
+
+    assert [None, None, None] == [table.match(host, "/") for host in ("", "hidden", "a")]
+    assert table.named("hidden") is not None
+
+
 def test_without_a_matching_rule_there_is_no_route() -> None:
     table = routes({"host": "a", "path": "/a"}, {"host": "*.b"})
 
@@ -106,7 +201,13 @@ def test_the_memory_for_hosts_has_an_end() -> None:
         assert found is not None
         assert "b" == found.id
 
-    assert len(table._remembered) <= 1024
+    assert all(len(remembered) <= 1024 for remembered in table._remembered)
+
+
+def test_without_conditions_hosts_are_remembered_once() -> None:
+    table = routes({}, {"host": "a"})
+    table.match("a", "/")
+    assert 1 == len({id(remembered) for remembered in table._remembered})
 
 
 @pytest.mark.parametrize(
@@ -142,6 +243,20 @@ def test_a_backend_becomes_a_target(url: str, target: Target, authority: bytes, 
         ("/", "/b/", "/x", "/b/x"),
         ("/a/", "/b", "/a/x", "/b/x"),
         ("/a/", "/b/", "/a/", "/b/"),
+        # behind a star the rest stays as it is, but for a second slash
+        ("/a*", "/b", "/abc?y", "/bbc?y"),
+        ("/a*", "/b", "/a", "/b"),
+        ("/a*", "/", "/a/b", "/b"),
+        ("/a*", "/", "/abc", "/bc"),
+        ("/a*", "/", "/a?y", "/?y"),
+        ("/a/*", "/b", "/a/x", "/bx"),
+        ("/api-v1*", "/v1", "/api-v1/x", "/v1/x"),
+        ("/*", "/b", "/x", "/bx"),
+        # a request that names the route may be for any path
+        ("/a", "/b", "/x", "/x"),
+        ("/a", "/b", "/abc", "/abc"),
+        ("/a/", "/b", "/a", "/a"),
+        ("/", "/b", "*", "*"),
     ],
 )
 def test_the_matched_path_is_replaced(path: str, rewrite: str | None, target: str, expected: str) -> None:

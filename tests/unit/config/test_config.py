@@ -12,7 +12,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from gripproxy import config
-from gripproxy.config import Config, Realm, Route, Secret, Zeromq, load, warnings
+from gripproxy.config import Config, File, Realm, Route, Secret, Server, Zeromq, load, warnings
 from gripproxy.config.reader import Reader
 from gripproxy.errors import ConfigError
 
@@ -157,6 +157,9 @@ REALM = '[realms.headline]\nkey = "changeme"\n'
             "control.listen: server.listen[0] is '*:80', too",
         ),
         (ONE_ROUTE + ONE_ROUTE, "routes[1].path: routes[0] has the same host and path"),
+        (ONE_ROUTE + "protocol = 'ws'\n", "routes[0].protocol: must be one of any, http, websocket, not 'ws'"),
+        (ONE_ROUTE + "tls = 'yes'\n", "routes[0].tls: must be true or false, not 'yes'"),
+        (ONE_ROUTE + "host = ''\n", "routes[0].id: is missing; a route without host is reached by its id only"),
         (
             ONE_ROUTE + "host = 'A'\n" + ONE_ROUTE + "host = 'a'\n",
             "routes[1].path: routes[0] has the same host and path",
@@ -224,6 +227,18 @@ def test_an_unverified_backend_is_warned_of() -> None:
     routes = (Route(backends=("https://a",), verify=False), Route(backends=("http://a",), path="/a", verify=False))
 
     assert ["routes[0].verify: the backend's certificate is not verified"] == warnings(Config(routes=routes))
+
+
+def test_routes_that_nobody_reaches_are_warned_of() -> None:
+    by_name = Server(accept_pushpin_route=True)
+    routes = (Route(backends=("http://a",), tls=True), Route(backends=("http://a",), tls=False))
+    tls = "routes[0].tls: no request has TLS without server.certificate or trusted_proxies"
+    names = "server.accept_pushpin_route: nobody is believed, as server.trusted_proxies is empty"
+
+    assert [names, tls] == warnings(Config(routes=routes, server=by_name))
+    trusting = Server(accept_pushpin_route=True, trusted_proxies=("10.0.0.0/8",))
+    assert [] == warnings(Config(routes=routes, server=trusting))
+    assert [] == warnings(Config(routes=routes, server=Server(certificate=File("c.pem"))))
 
 
 @pytest.mark.parametrize(
