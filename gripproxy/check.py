@@ -88,6 +88,8 @@ def _believed(server: config.Server) -> Iterator[str]:
         what = "X-Forwarded-*"
         what += ", Pushpin-Route" if server.accept_pushpin_route else ""
         yield f"{what} believed from {', '.join(server.trusted_proxies)}"
+    if server.cdn_loop:
+        yield f"CDN-Loop says {server.cdn_loop}; who comes with it is refused"
 
 
 def _zeromq(inputs: config.Zeromq) -> Iterator[str]:

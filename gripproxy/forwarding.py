@@ -21,7 +21,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from gripproxy.config import Server
 from gripproxy.errors import AuthError
 from gripproxy.grip.answer import EVENTS_TYPE
-from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options, field_values, media_type
+from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options, field_values, media_type, text
 from gripproxy.grip.tokens import verify
 from gripproxy.routes import Route
 
@@ -43,6 +43,9 @@ _SET_BY_PROXIES = (b"grip-", b"x-forwarded-", b"forwarded", b"eb9bf0f5-")
 _SUSPECT = frozenset({b"g", b"x", b"f", b"e"})
 # Of these, those that are taken from trusted proxies.
 _TRUSTED = frozenset({b"x", b"f"})
+
+# Fields that Connection can't name away: the request needs a host, and CDN-Loop has to reach every proxy (RFC 8586 2).
+_STAYING = frozenset({b"host", b"cdn-loop"})
 
 _ROUTE = b"pushpin-route"
 
@@ -81,6 +84,7 @@ class Forwarding:
         self._trusted = tuple(ipaddress.ip_network(network, strict=False) for network in server.trusted_proxies)
         self._scheme = b"https" if server.certificate else b"http"
         self.trusts = lru_cache(maxsize=4096)(self._trusts)
+        self._cdn_id = server.cdn_loop
         self.takes_route_names = server.accept_pushpin_route
         # Fields that end here whoever sends them, as _SET_BY_PROXIES are written.
         self._replaced = frozenset({_ROUTE} if self.takes_route_names else ())
@@ -90,7 +94,7 @@ class Forwarding:
         """Return the host and the origin-form target that a request names.
 
         Raises: MalformedRequestError, for what aiohttp's parser lets pass and a proxy must not
-        (RFC 9112 2.5, 3.2, 6.1).
+        (RFC 9112 2.5, 3.2, 6.1), and a request that has come through here before.
         """
         headers, version = request.headers, request.version
         if version != HttpVersion11 and version != HttpVersion10:
@@ -109,6 +113,8 @@ class Forwarding:
         target = request.raw_path
         if "#" in target:
             raise MalformedRequestError("the request target has a fragment")
+        if self._cdn_id and "CDN-Loop" in headers and self._is_looping(request.raw_headers):
+            raise MalformedRequestError(f"the request has come through {self._cdn_id} before (CDN-Loop)", 508)
         if target.startswith("/"):
             return host, target
         scheme, separator, rest = target.partition("://")
@@ -182,10 +188,20 @@ class Forwarding:
         if not has_host:
             kept.insert(0, (b"Host", host.encode() or route.targets[0].authority))
         if named and not named <= {b"close", b"keep-alive", b"upgrade"}:
-            kept = [field for field in kept if field[0].lower() not in named or field[0].lower() == b"host"]
+            kept = [field for field in kept if (name := field[0].lower()) not in named or name in _STAYING]
         peer = request.remote or ""
         kept += self._forwarded(peer, host, forwarded)
+        if self._cdn_id:
+            kept = _with_cdn_id(kept, self._cdn_id.encode())
         return route.changed(kept)
+
+    def _is_looping(self, fields: Fields) -> bool:
+        """Whether CDN-Loop says that a request was here before; parameters are of no interest (RFC 8586 2).
+
+        Quotes are none either: behind one that a client left open the proxy's own name would not count.
+        """
+        parts = (part for value in field_values(fields, b"cdn-loop") for part in text(value).split(","))
+        return any(part.partition(";")[0].strip().lower() == self._cdn_id.lower() for part in parts)
 
     def _forwarded(self, peer: str, host: str, given: list[tuple[bytes, bytes]] | None) -> Fields:
         """Return the fields that say who the client is: the peer's own facts, behind what a trusted peer says."""
@@ -217,6 +233,13 @@ class Forwarding:
         except ValueError:
             return False
         return any(address in network for network in self._trusted)
+
+
+def _with_cdn_id(fields: list[tuple[bytes, bytes]], cdn_id: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the fields with this proxy behind those that CDN-Loop names already."""
+    values = [value for name, value in fields if name.lower() == b"cdn-loop" and value]
+    others = [field for field in fields if field[0].lower() != b"cdn-loop"]
+    return [*others, (b"CDN-Loop", b", ".join([*values, cdn_id]))]
 
 
 def is_from_upstream(route: Route, request: web.BaseRequest) -> bool:

@@ -211,7 +211,7 @@ class Links:
         parts = urlsplit(uri)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         to = self._route_to(route, host, parts.scheme, parts.netloc, target)
-        own: Fields = ((b"Host", parts.netloc.encode()),)
+        own: Fields = ((b"Host", parts.netloc.encode()), *self._routes.generated_fields)
         if parts.netloc == host:
             # As of the client's request: a backend may redirect what did not come over TLS.
             own += ((b"X-Forwarded-Proto", parts.scheme.encode()),)

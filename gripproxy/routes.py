@@ -110,7 +110,7 @@ class Routes:
     Raises: ConfigError when a key is none, or cannot sign where it has to.
     """
 
-    __slots__ = ("_all", "_exact", "_named", "_remembered", "_wildcards")
+    __slots__ = ("_all", "_exact", "_named", "_remembered", "_wildcards", "generated_fields")
 
     def __init__(self, configuration: config.Config, random_key: bytes) -> None:
         signers = _Signers(configuration, Key.from_bytes(random_key))
@@ -133,6 +133,9 @@ class Routes:
         if all(rules == tables[0] for rules in tables):
             remembered = [remembered[0] for _ in _KINDS]  # no route asks for a kind
         self._remembered = tuple(remembered)
+        # What requests say that the proxy makes of itself (RFC 8586 2).
+        token = configuration.server.cdn_loop.encode()
+        self.generated_fields: Fields = ((b"CDN-Loop", token),) if token else ()
 
     def match(self, host: str, path: str, *, is_websocket: bool = False, is_secure: bool = False) -> Route | None:
         """The route for a Host field as received (with or without port) and a request target as received.

@@ -71,6 +71,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backlog: Positive = 4096
     # Networks (CIDR) whose X-Forwarded-* fields are believed and appended to; those of others are replaced.
     trusted_proxies: tuple[str, ...] = ()
+    # What this proxy is called in CDN-Loop, a host or a word; empty = the field is only passed on (RFC 8586).
+    cdn_loop: str = ""
     # Whether the Pushpin-Route of trusted_proxies chooses the route by its id. Pushpin believes every client.
     accept_pushpin_route: bool = False
     # Seconds an idle connection stays open. Above the 60 s that load balancers keep theirs.
@@ -423,6 +425,7 @@ def _check_text(key: str, check: Callable[[str], object], text: str) -> None:
 _SERVER_CHECKS: dict[str, Callable[[str], object]] = {
     "listen": parse_address,
     "trusted_proxies": texts.network,
+    "cdn_loop": texts.cdn_id,
 }
 _ROUTE_CHECKS: dict[str, Callable[[str], object]] = {
     "backends": parse_backend,

@@ -130,6 +130,8 @@ def field_name(text: str) -> None:
     """A field that a route may set or remove."""
     if not _TOKEN.fullmatch(text):
         raise ValueError(f"{text!r} is not a field name")
+    if text.lower() == "cdn-loop":
+        raise ValueError(f"{text} must reach every proxy (RFC 8586, 2), see server.cdn_loop")
     if text.lower() in _FRAMING:
         raise ValueError(f"{text} is this proxy's to set" + (", see host_header" if text.lower() == "host" else ""))
 
@@ -156,6 +158,8 @@ _HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 host_pattern = _pattern(rf"(?!.*\.\Z)(?:|\*|\*\.[A-Za-z0-9._-]+|{_HOST})", 'a host without port, "*.host" or "*"')
 host_field = _pattern(rf"(?:{_HOST})(?::[0-9]+)?", "host or host:port")
 path = _pattern(r"/[!-\"$->@-~]*", "a path as in a URL, from its / and without query")
+# RFC 8586 2: a host with or without port, or a pseudonym.
+cdn_id = _pattern(rf"|(?:{_HOST})(?::[0-9]+)?|[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a host or a word without blanks")
 origin = _pattern(rf"\*|[a-z][a-z0-9+.-]*://(?:{_HOST})(?::[0-9]+)?", '"*" or scheme://host[:port]')
 channel = _pattern(r"[^\x00-\x1f\x7f]+", "without control characters and not empty")
 channel_prefix = _pattern(r"[^\x00-\x1f\x7f]*", "without control characters")

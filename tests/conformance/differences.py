@@ -131,6 +131,10 @@ DIFFERENCES: dict[str, Difference] = {
     "conditions::test_path_is_cut_in_a_segment": Difference(
         "502: the path has lost its first slash", "a path begins with a slash"
     ),
+    "conditions::test_cdn_loop_is_added_to": Difference("nothing is added", OLD),
+    "conditions::test_loop_is_refused": Difference(
+        "nobody looks at the field", "a loop ends only if somebody looks (RFC 8586 section 2)"
+    ),
     "routes::test_next_link_of_a_cut_path": Difference(
         "it is resolved against the path that is cut, which has no route", "links are for where the client asked"
     ),

@@ -65,13 +65,15 @@ marked.test,orig_headers,header=X-Set:new {{target}}
 as.test,as_host=as.other {{target}}
 as.test,path_beg=/target,as_host=as.other {{target}},host=target.other
 """
+CDN_ID = "conformance.test"
 BEHIND_PUSHPIN = {
     "accept_x_forwarded_protocol": "true",
     "x_forwarded_for": "append",
     "accept_pushpin_route": "true",
 }
-BEHIND_GRIPPROXY = """
+BEHIND_GRIPPROXY = f"""
 trusted_proxies = ["127.0.0.1"]
+cdn_loop = "{CDN_ID}"
 """
 Address = tuple[str, int]
 

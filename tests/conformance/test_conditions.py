@@ -4,6 +4,7 @@ import pytest
 
 from tests.conformance.backend import Reply, Request, opened
 from tests.conformance.case import Case, held
+from tests.conformance.proxies import CDN_ID
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +144,26 @@ def test_link_of_a_route_with_another_host(case: Case) -> None:
     case.answer(Reply(b"two"), at="/next")
     assert b"one two" == case.get(host="as.test").body
     assert ["as.other"] == case.taken("/next").values("Host")
+
+
+@pytest.mark.grip("requests: CDN-Loop")
+def test_cdn_loop_is_added_to(behind: Case) -> None:
+    """CDN-Loop gets the proxy's name behind those of others."""
+    request = seen(behind, "any.test", "", ("CDN-Loop", "one"), ("CDN-Loop", "two; x=1"))
+    assert f"one, two; x=1, {CDN_ID}" == ", ".join(request.values("CDN-Loop"))
+
+
+@pytest.mark.grip("requests: CDN-Loop")
+def test_cdn_loop_goes_on(case: Case) -> None:
+    """Without a name of its own the proxy hands CDN-Loop on."""
+    assert ["one; x=1"] == seen(case, "any.test", "", ("CDN-Loop", "one; x=1")).values("CDN-Loop")
+
+
+@pytest.mark.grip("requests: CDN-Loop")
+def test_loop_is_refused(behind: Case) -> None:
+    """A request that has come through the proxy before is refused."""
+    behind.answer(Reply(b"ok"))
+    assert 508 == behind.get(host="any.test", fields=[("CDN-Loop", f"a, {CDN_ID}; x=1")]).status
 
 
 @pytest.mark.grip("routes: Pushpin-Route")

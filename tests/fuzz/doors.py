@@ -63,6 +63,7 @@ _FORWARDINGS = (
         Server(
             trusted_proxies=("192.0.2.0/24",),
             certificate=File("c.pem"),
+            cdn_loop="a",
             accept_pushpin_route=True,
         )
     ),

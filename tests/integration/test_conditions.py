@@ -11,6 +11,7 @@ from tests.integration.certificates import make_authority
 from tests.integration.door import Client, Door, route, start_door, tls_client
 from tests.integration.processes import Processes
 from tests.integration.raw_backend import DEADLINE, OK, RawBackend, Request
+from tests.ports import free_port
 
 TRUSTED = "127.0.0.2"
 HTTPS = "X-Forwarded-Proto: https"
@@ -128,3 +129,16 @@ def test_names_that_are_no_route(running: tuple[Door, RawBackend], lines: tuple[
             status == Client(connected, "known.test").ask("known.test", "/known", "GET", *lines).read_response().status
         )
     assert not backend.is_asked()
+
+
+def test_a_proxy_that_asks_itself_is_told_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A route whose backend is the proxy's own address, as a mistake in a name makes it: one round, then 508."""
+    with Processes(tmp_path_factory.mktemp("loop")) as processes:
+        port = free_port()
+        toml = f'[server]\nlisten = ["{{listen}}"]\ncdn_loop = "me.test"\n[[routes]]\nbackends = ["http://127.0.0.1:{port}"]\n'
+        door = start_door(processes, toml, port=port)
+        client = door.connect()
+        assert 508 == client.ask("a.test").read_response().status
+        client.close()
+        door.process.wait_for_output("the request has come through me.test before (CDN-Loop)")
+        assert 1 == door.process.output().count("CDN-Loop")

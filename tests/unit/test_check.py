@@ -104,6 +104,7 @@ def test_who_is_believed_and_which_requests_are_meant(tmp_path: Path) -> None:
         [server]
         trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]
         accept_pushpin_route = true
+        cdn_loop = "me.test"
         [[routes]]
         backends = ["http://a"]
         path = "/a*"
@@ -124,7 +125,8 @@ def test_who_is_believed_and_which_requests_are_meant(tmp_path: Path) -> None:
 
     assert [
         "X-Forwarded-*, Pushpin-Route believed from 10.0.0.0/8, 192.0.2.1",
-    ] == lines[1:2]
+        "CDN-Loop says me.test; who comes with it is refused",
+    ] == lines[1:3]
     assert [
         "route */a*,websocket,no-tls",
         "route */,http,tls",

@@ -284,3 +284,53 @@ def test_the_name_of_a_route_is_for_the_proxy_alone() -> None:
     assert () == passed(*fields, server=BY_NAME)
     assert () == passed(*fields, server=BY_NAME, trusted=("192.0.2.1",))
     assert fields == passed(*fields)
+
+
+# CDN-Loop
+
+CDN = Server(cdn_loop="me.test:80")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((), b"me.test:80"),
+        ((b"a; x=1",), b"a; x=1, me.test:80"),
+        ((b"a", b'b; c="d, e"'), b'a, b; c="d, e", me.test:80'),
+        ((b"",), b"me.test:80"),
+    ],
+)
+def test_the_proxy_adds_its_name_to_cdn_loop(given: tuple[bytes, ...], expected: bytes) -> None:
+    fields = tuple((b"cdn-loop", one) for one in given)
+    assert ((b"CDN-Loop", expected),) == passed(*fields, server=CDN)
+    assert fields == passed(*fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_loop"),
+    [
+        ((b"me.test:80",), True),
+        ((b"a, ME.test:80 ; x=1",), True),
+        ((b"a", b"b,me.test:80"), True),
+        ((b"me.test",), False),
+        ((b"not-me.test:80, me.test:801",), False),
+        ((b'a; x="me.test:80"',), False),
+        ((b'a; x=", me.test:80',), True),  # a client that leaves a quote open hides nothing
+        ((b"\xff",), False),
+    ],
+)
+def test_a_request_that_was_here_before_is_refused(given: tuple[bytes, ...], is_loop: bool) -> None:
+    request = Request((HOST, *((b"CDN-Loop", one) for one in given)))
+    if is_loop:
+        with pytest.raises(MalformedRequestError, match="before") as caught:
+            Forwarding(CDN).check(request)  # type: ignore[arg-type]
+        assert 508 == caught.value.status
+    else:
+        Forwarding(CDN).check(request)  # type: ignore[arg-type]
+    Forwarding(DEFAULTS).check(request)  # type: ignore[arg-type]
+
+
+def test_connection_cannot_take_cdn_loop_away() -> None:
+    """RFC 8586 2: every proxy has to see it."""
+    fields = ((b"CDN-Loop", b"a"),)
+    assert fields == passed((b"Connection", b"cdn-loop, x"), *fields)

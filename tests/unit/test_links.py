@@ -66,7 +66,7 @@ class Arrivals:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, cdn_loop: str = "") -> None:
         config = Config(
             routes=(
                 RouteConfig(backends=("http://one.test:81",), host="client.test"),
@@ -78,7 +78,7 @@ class World:
                 RouteConfig(backends=("http://named.test:87",), host="", id="named", path="/named", rewrite="/cut"),
             ),
             realms={"secret": Realm()},
-            server=Server(accept_pushpin_route=True),
+            server=Server(accept_pushpin_route=True, cdn_loop=cdn_loop),
         )
         self.routes = Routes(config, b"x" * 32)
         found = self.routes.match(HOST, "/path")
@@ -190,6 +190,18 @@ def test_a_route_sets_fields_of_its_own_links_only() -> None:
         first, second = ([name for name, _ in request.fields] for _, request in world.backend.requests)
         assert [b"Host", b"X-Forwarded-Proto", b"Authorization"] == first
         assert [b"Host"] == second
+
+    run(test)
+
+
+def test_links_say_who_asks() -> None:
+    """RFC 8586 2: also of what a proxy asks of itself."""
+
+    async def test(_: World) -> None:
+        world = World("me.test")
+        await world.fetch()
+        ((_, request),) = world.backend.requests
+        assert (b"CDN-Loop", b"me.test") in request.fields
 
     run(test)
 

@@ -179,6 +179,11 @@ def test_a_route_without_host_is_found_by_its_id_only() -> None:
     assert table.named("hidden") is not None
 
 
+def test_what_the_proxy_asks_of_itself_carries_its_name() -> None:
+    assert ((b"CDN-Loop", b"cdn.test"),) == routes({}, server=config.Server(cdn_loop="cdn.test")).generated_fields
+    assert () == routes({}).generated_fields
+
+
 def test_without_a_matching_rule_there_is_no_route() -> None:
     table = routes({"host": "a", "path": "/a"}, {"host": "*.b"})
 

@@ -153,7 +153,7 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
         (
             texts.field_name,
             ["X-A", "grip-thing"],
-            ["", "a b", "a:", "ä", "Host", "content-length", "Transfer-Encoding"],
+            ["", "a b", "a:", "ä", "Host", "content-length", "Transfer-Encoding", "CDN-Loop"],
         ),
         (
             texts.bus,
@@ -170,6 +170,7 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
                 "unix:///x",
             ],
         ),
+        (texts.cdn_id, ["", "a", "a.test:80", "[::1]", "id*|~"], ["a b", "a;b", "a,b", "ä", "a\n", '"a"']),
         (texts.field_value, ["", "a", "a b", "a\tb", "ä"], ["\n", " a", "a ", "a\r\nb: c", "a\x00b", "a\x7fb"]),
         (
             texts.host_pattern,
