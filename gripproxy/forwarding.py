@@ -14,6 +14,7 @@ import ipaddress
 import logging
 import re
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -37,9 +38,11 @@ _ENDING_WITH_GRIP = _ENDING | {b"accept-encoding"}
 # RFC 3986 3.2.2 and 3.2.3; user information is an error (RFC 9110 4.2.4).
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
 
-# The first letters, in lower case and with "-" for "_", of the fields that only proxies may set. The last is the mark
-# by which a GRIP proxy hands on a client's original fields; backends may look for it.
-_SET_BY_PROXIES = (b"grip-", b"x-forwarded-", b"forwarded", b"eb9bf0f5-")
+# By which a GRIP proxy hands on a client's original fields; backends may look for it. Pushpin's.
+MARK = b"eb9bf0f5-"
+
+# The first letters, in lower case and with "-" for "_", of the fields that only proxies may set.
+_SET_BY_PROXIES = (b"grip-", b"x-forwarded-", b"forwarded", MARK)
 _SUSPECT = frozenset({b"g", b"x", b"f", b"e"})
 # Of these, those that are taken from trusted proxies.
 _TRUSTED = frozenset({b"x", b"f"})
@@ -85,6 +88,7 @@ class Forwarding:
         self._scheme = b"https" if server.certificate else b"http"
         self.trusts = lru_cache(maxsize=4096)(self._trusts)
         self._cdn_id = server.cdn_loop
+        self._need_mark = frozenset(name.lower().encode() for name in server.orig_headers_need_mark)
         self.takes_route_names = server.accept_pushpin_route
         # Fields that end here whoever sends them, as _SET_BY_PROXIES are written.
         self._replaced = frozenset({_ROUTE} if self.takes_route_names else ())
@@ -193,7 +197,24 @@ class Forwarding:
         kept += self._forwarded(peer, host, forwarded)
         if self._cdn_id:
             kept = _with_cdn_id(kept, self._cdn_id.encode())
-        return route.changed(kept)
+        changed = route.changed(kept)
+        if route.orig_headers:
+            changed += tuple(self._marked(raw, peer, is_marked=route.is_trusted))
+        return changed
+
+    def _marked(self, raw: Fields, peer: str, *, is_marked: bool) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the client's own fields under marked names; ``is_marked``: a GRIP proxy in front has marked them.
+
+        Marks that come in are taken from trusted proxies only, as everything that they say.
+        """
+        are_taken = is_marked or self.trusts(peer)
+        for field in raw:
+            name = field[0].lower()
+            if name.startswith(MARK):
+                if are_taken:
+                    yield field
+            elif not is_marked and name not in self._need_mark and name not in _ENDING and name != _ROUTE:
+                yield MARK + field[0], field[1]
 
     def _is_looping(self, fields: Fields) -> bool:
         """Whether CDN-Loop says that a request was here before; parameters are of no interest (RFC 8586 2).

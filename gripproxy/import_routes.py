@@ -280,6 +280,7 @@ _CONDITIONS: dict[str, Callable[[_Line, str], None]] = {
     "id": _put("id"),
     "proto": _put_one_of("protocol", "proto", {"http": "http", "ws": "websocket"}),
     "ssl": _put_one_of("tls", "ssl", {"yes": True, "no": False}),
+    "orig_headers": _put_switch("orig_headers", True),
     "aco": _put_origins,
     "sig_iss": _put("sig_iss"),
     "sig_key": _put_key,
@@ -301,7 +302,6 @@ _TARGETS: dict[str, Callable[[_Line, str], None]] = {
     "client_key": _put_file("client_key"),
 }
 _NO_EQUIVALENT = {
-    "orig_headers": "orig_headers has no equivalent",
     "jsonp_mode": "JSON-P has no equivalent",
     "jsonp_cb": "JSON-P has no equivalent",
     "jsonp_body": "JSON-P has no equivalent",

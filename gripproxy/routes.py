@@ -64,6 +64,7 @@ class Route:
     host_header: str
     headers_set: tuple[tuple[bytes, bytes], ...]
     headers_remove: frozenset[bytes]
+    orig_headers: bool
     cors: frozenset[str]
     balance: str
     connect_timeout: float
@@ -251,6 +252,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         host_header=route.host_header or "",
         headers_set=tuple((name.encode(), value.encode()) for name, value in route.headers_set.items()),
         headers_remove=frozenset(name.lower().encode() for name in route.headers_remove),
+        orig_headers=route.orig_headers,
         cors=frozenset(origin.lower() for origin in route.cors),
         balance=route.balance,
         connect_timeout=route.connect_timeout,

@@ -75,6 +75,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cdn_loop: str = ""
     # Whether the Pushpin-Route of trusted_proxies chooses the route by its id. Pushpin believes every client.
     accept_pushpin_route: bool = False
+    # Fields that routes with orig_headers hand on marked only where they came marked.
+    orig_headers_need_mark: tuple[str, ...] = ()
     # Seconds an idle connection stays open. Above the 60 s that load balancers keep theirs.
     keepalive_timeout: Seconds = 75.0
     # Seconds over which held connections are ended at shutdown, so that clients do not come back all at once; requests
@@ -205,6 +207,8 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host_header: str | None = None
     headers_set: dict[str, str] = field(default_factory=dict)
     headers_remove: tuple[str, ...] = ()
+    # Whether the backend gets the client's fields a second time, marked by eb9bf0f5-, as they came.
+    orig_headers: bool = False
     # Origins that get CORS fields, or "*".
     cors: tuple[str, ...] = ()
     # The first backend that can be reached, or each in turn.
@@ -426,6 +430,7 @@ _SERVER_CHECKS: dict[str, Callable[[str], object]] = {
     "listen": parse_address,
     "trusted_proxies": texts.network,
     "cdn_loop": texts.cdn_id,
+    "orig_headers_need_mark": texts.any_field_name,
 }
 _ROUTE_CHECKS: dict[str, Callable[[str], object]] = {
     "backends": parse_backend,

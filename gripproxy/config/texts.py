@@ -128,12 +128,17 @@ def network(text: str) -> None:
 
 def field_name(text: str) -> None:
     """A field that a route may set or remove."""
-    if not _TOKEN.fullmatch(text):
-        raise ValueError(f"{text!r} is not a field name")
+    any_field_name(text)
     if text.lower() == "cdn-loop":
         raise ValueError(f"{text} must reach every proxy (RFC 8586, 2), see server.cdn_loop")
     if text.lower() in _FRAMING:
         raise ValueError(f"{text} is this proxy's to set" + (", see host_header" if text.lower() == "host" else ""))
+
+
+def any_field_name(text: str) -> None:
+    """A field that a request may have."""
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"{text!r} is not a field name")
 
 
 def field_value(text: str) -> None:

@@ -131,6 +131,12 @@ DIFFERENCES: dict[str, Difference] = {
     "conditions::test_path_is_cut_in_a_segment": Difference(
         "502: the path has lost its first slash", "a path begins with a slash"
     ),
+    "conditions::test_marked_field_that_the_route_sets": Difference(
+        "the marked field is what the route sets", "marks are for what the client sent"
+    ),
+    "conditions::test_marks_of_clients": Difference(
+        "a client's marks are passed on", "a client must not speak for the proxies in front; see `trusted_proxies`"
+    ),
     "conditions::test_cdn_loop_is_added_to": Difference("nothing is added", OLD),
     "conditions::test_loop_is_refused": Difference(
         "nobody looks at the field", "a loop ends only if somebody looks (RFC 8586 section 2)"

@@ -70,9 +70,11 @@ BEHIND_PUSHPIN = {
     "accept_x_forwarded_protocol": "true",
     "x_forwarded_for": "append",
     "accept_pushpin_route": "true",
+    "orig_headers_need_mark": "X-Need-Mark",
 }
 BEHIND_GRIPPROXY = f"""
 trusted_proxies = ["127.0.0.1"]
+orig_headers_need_mark = ["X-Need-Mark"]
 cdn_loop = "{CDN_ID}"
 """
 Address = tuple[str, int]

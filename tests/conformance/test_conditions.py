@@ -130,6 +130,36 @@ def test_link_of_a_named_route(behind: Case) -> None:
 # --- what is said of a request
 
 
+@pytest.mark.grip("routes: orig_headers")
+def test_marked_fields(case: Case) -> None:
+    """With orig_headers the backend gets the client's fields a second time, marked, those included that end here."""
+    request = seen(case, "marked.test", "", ("X-Own", "1"), ("Accept-Encoding", "gzip"), ("Grip-Sig", "x"))
+    marked = {name: request.values(f"eb9bf0f5-{name}") for name in ("X-Own", "Accept-Encoding", "Grip-Sig", "Host")}
+    expected = {"X-Own": ["1"], "Accept-Encoding": ["gzip"], "Grip-Sig": ["x"], "Host": ["marked.test"]}
+    assert expected == marked
+
+
+@pytest.mark.grip("routes: orig_headers")
+def test_marked_field_that_the_route_sets(case: Case) -> None:
+    """A marked field is what the client sent, though the route sets another value."""
+    request = seen(case, "marked.test", "", ("X-Set", "old"))
+    assert (["new"], ["old"]) == (request.values("X-Set"), request.values("eb9bf0f5-X-Set"))
+
+
+@pytest.mark.grip("routes: orig_headers")
+def test_marks_of_a_proxy_in_front(behind: Case) -> None:
+    """What the proxy in front has marked goes on; fields of orig_headers_need_mark are marked by nobody else."""
+    request = seen(behind, "marked.test", "", ("X-Need-Mark", "its"), ("eb9bf0f5-X-Need-Mark", "the client's"))
+    assert (["its"], ["the client's"]) == (request.values("X-Need-Mark"), request.values("eb9bf0f5-X-Need-Mark"))
+    assert [] == seen(behind, "marked.test", "", ("X-Need-Mark", "its")).values("eb9bf0f5-X-Need-Mark")
+
+
+@pytest.mark.grip("routes: orig_headers")
+def test_marks_of_clients(case: Case) -> None:
+    """A client cannot mark fields: it could say anything of the proxies that it did not come through."""
+    assert [] == seen(case, "marked.test", "", ("eb9bf0f5-X-Forged", "1")).values("eb9bf0f5-X-Forged")
+
+
 @pytest.mark.grip("routes: as_host")
 def test_host_that_the_route_sets(case: Case) -> None:
     """as_host is what the backend is told instead of the client's host, unless the target says another one."""

@@ -51,7 +51,7 @@ _ROUTES = Routes(
             Route(backends=("http://127.0.0.1:2",), host="a.example", path="/a", rewrite="/", cors=("*",)),
             Route(backends=("http://127.0.0.1:3",), host="*.a.example", path="/b/", grip=False),
             Route(backends=("http://127.0.0.1:4",), host="[::1]", headers_set={"X-A": "b"}),
-            Route(backends=("http://127.0.0.1:5",), host="a.example", path="/p*", rewrite="/q"),
+            Route(backends=("http://127.0.0.1:5",), host="a.example", path="/p*", rewrite="/q", orig_headers=True),
             Route(backends=("http://127.0.0.1:6",), host="a.example", protocol="websocket", tls=True),
         )
     ),
@@ -65,6 +65,7 @@ _FORWARDINGS = (
             certificate=File("c.pem"),
             cdn_loop="a",
             accept_pushpin_route=True,
+            orig_headers_need_mark=("X-A",),
         )
     ),
 )

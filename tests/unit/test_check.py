@@ -111,6 +111,7 @@ def test_who_is_believed_and_which_requests_are_meant(tmp_path: Path) -> None:
         rewrite = "/b"
         protocol = "websocket"
         tls = false
+        orig_headers = true
         [[routes]]
         backends = ["http://a"]
         protocol = "http"
@@ -133,11 +134,12 @@ def test_who_is_believed_and_which_requests_are_meant(tmp_path: Path) -> None:
         "route hidden",
         "*/a*, WebSockets only, without TLS",
         "/ax -> /bx",
+        "True",
         "*/, HTTP only, over TLS",
         "Pushpin-Route: hidden",
     ] == [
         *(line for line in lines if line.startswith("route ")),
-        *(line[19:] for line in lines if line.split()[0] in ("takes", "rewrite")),
+        *(line[19:] for line in lines if line.split()[0] in ("takes", "rewrite", "orig_headers")),
     ]
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from gripproxy import config
-from gripproxy.config import Config, File, Server
+from gripproxy.config import Config, File, Secret, Server
 from gripproxy.forwarding import Forwarding, MalformedRequestError
 from gripproxy.grip.fields import Fields
 from gripproxy.routes import Route, Routes
@@ -334,3 +334,41 @@ def test_connection_cannot_take_cdn_loop_away() -> None:
     """RFC 8586 2: every proxy has to see it."""
     fields = ((b"CDN-Loop", b"a"),)
     assert fields == passed((b"Connection", b"cdn-loop, x"), *fields)
+
+
+# Marked fields
+
+MARKED = ((b"eb9bf0f5-X-Own", b"1"), (b"eb9bf0f5-x-need", b"2"))
+
+
+def test_a_backend_that_wants_them_gets_the_fields_as_they_came() -> None:
+    fields = (
+        (b"X-Set", b"client"),
+        (b"Accept-Encoding", b"gzip"),
+        (b"Grip-Sig", b"x"),
+        (b"X-Forwarded-For", b"203.0.113.9"),
+    )
+    ending = ((b"Connection", b"close"), (b"Content-Length", b"0"), (b"Expect", b"100-continue"))
+    got = passed(*fields, *ending, orig_headers=True, headers_set={"X-Set": "route"})
+    marked = tuple((b"eb9bf0f5-" + name, value) for name, value in (HOST, *fields))
+    assert ((b"X-Set", b"route"), *marked) == got
+
+
+def test_marks_come_from_trusted_proxies() -> None:
+    host = (b"eb9bf0f5-Host", b"example.com")
+    assert (host,) == passed(*MARKED, orig_headers=True)
+    assert {host, *MARKED} == set(passed(*MARKED, orig_headers=True, trusted=("192.0.2.1",)))
+    assert () == passed(*MARKED, trusted=("192.0.2.1",))
+
+
+def test_some_fields_have_to_come_marked() -> None:
+    server = Server(orig_headers_need_mark=("X-Need", "host"))
+    assert ((b"X-NEED", b"1"),) == passed((b"X-NEED", b"1"), orig_headers=True, server=server)
+
+
+def test_what_a_grip_proxy_in_front_has_marked_goes_on_as_it_is() -> None:
+    found = route(orig_headers=True, upstream_key=Secret("k" * 32)).trusted
+    assert found is not None
+    request = Request((HOST, *MARKED, (b"X-Own", b"3")))
+    got = Forwarding(DEFAULTS).fields(request, found, "example.com")  # type: ignore[arg-type]
+    assert (*MARKED,) == tuple(field for field in got if field[0].startswith(b"eb9bf0f5-"))

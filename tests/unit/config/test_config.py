@@ -159,6 +159,10 @@ REALM = '[realms.headline]\nkey = "changeme"\n'
         (ONE_ROUTE + ONE_ROUTE, "routes[1].path: routes[0] has the same host and path"),
         (ONE_ROUTE + "protocol = 'ws'\n", "routes[0].protocol: must be one of any, http, websocket, not 'ws'"),
         (ONE_ROUTE + "tls = 'yes'\n", "routes[0].tls: must be true or false, not 'yes'"),
+        (
+            "[server]\norig_headers_need_mark = ['a b']\n" + ONE_ROUTE,
+            "server.orig_headers_need_mark[0]: 'a b' is not a field name",
+        ),
         (ONE_ROUTE + "host = ''\n", "routes[0].id: is missing; a route without host is reached by its id only"),
         (
             ONE_ROUTE + "host = 'A'\n" + ONE_ROUTE + "host = 'a'\n",

@@ -170,6 +170,7 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
                 "unix:///x",
             ],
         ),
+        (texts.any_field_name, ["X-A", "Host"], ["", "a b", "a:", "ä"]),
         (texts.cdn_id, ["", "a", "a.test:80", "[::1]", "id*|~"], ["a b", "a;b", "a,b", "ä", "a\n", '"a"']),
         (texts.field_value, ["", "a", "a b", "a\tb", "ä"], ["\n", " a", "a ", "a\r\nb: c", "a\x00b", "a\x7fb"]),
         (
