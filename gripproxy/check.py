@@ -86,6 +86,7 @@ def _believed(server: config.Server) -> Iterator[str]:
     """Who may say what of a request, and what the proxy says of it."""
     if server.trusted_proxies:
         what = "X-Forwarded-*"
+        what += f", {server.request_id}" if server.request_id else ""
         what += ", Pushpin-Route" if server.accept_pushpin_route else ""
         yield f"{what} believed from {', '.join(server.trusted_proxies)}"
     if server.cdn_loop:

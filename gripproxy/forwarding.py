@@ -5,14 +5,16 @@ client's own Grip-* fields (and marked ones), which only proxies may set. X-Forw
 from trusted proxies: theirs go on, X-Forwarded-For with their own address appended, while those of all others are
 replaced by what the proxy knows itself. All other fields go on, byte for byte and in their order.
 
-Likewise only trusted proxies may name a request's route (Pushpin-Route).
+Likewise only trusted proxies may name a request (its id) and its route (Pushpin-Route).
 
 "_" counts as "-" in the names of those fields: CGI and WSGI servers can't tell the two apart.
 """
 
 import ipaddress
+import itertools
 import logging
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -55,6 +57,9 @@ _ROUTE = b"pushpin-route"
 # Schemes of requests over TLS; Pushpin's for WebSockets is the second.
 _SECURE = frozenset({b"https", b"wss"})
 
+# What a proxy in front may call a request: visible, so that it makes no second line of a log, and not long.
+_is_id = re.compile(rb"[!-~]{1,128}").fullmatch
+
 
 @lru_cache(maxsize=1024)
 def _is_authority(text: str) -> bool:
@@ -89,9 +94,16 @@ class Forwarding:
         self.trusts = lru_cache(maxsize=4096)(self._trusts)
         self._cdn_id = server.cdn_loop
         self._need_mark = frozenset(name.lower().encode() for name in server.orig_headers_need_mark)
+        self._id_name = server.request_id.encode()
+        self._id_key = self._id_name.lower()
+        # The first part tells processes apart, the second requests. Nobody needs to be kept from guessing one.
+        self._id_start = secrets.token_hex(5).encode()
+        self._id_numbers = itertools.count(1)
         self.takes_route_names = server.accept_pushpin_route
         # Fields that end here whoever sends them, as _SET_BY_PROXIES are written.
-        self._replaced = frozenset({_ROUTE} if self.takes_route_names else ())
+        self._replaced = frozenset({self._id_key.replace(b"_", b"-")} if self._id_name else ())
+        if self.takes_route_names:
+            self._replaced |= {_ROUTE}
         self._suspect = _SUSPECT | {name[:1] for name in self._replaced}
 
     def check(self, request: web.BaseRequest) -> tuple[str, str]:
@@ -148,6 +160,16 @@ class Forwarding:
             return request.headers.getall("X-Forwarded-Proto")[-1].lower().encode() in _SECURE
         return self._scheme == b"https"
 
+    def id_fields(self, request: web.BaseRequest) -> Fields:
+        """Return the field with the request's id, if requests have one: what a trusted proxy calls it, or a new id."""
+        if not self._id_name:
+            return ()
+        if self._trusted and self.trusts(request.remote or ""):
+            given = field_values(request.raw_headers, self._id_key)
+            if len(given) == 1 and _is_id(given[0]):
+                return ((self._id_name, given[0]),)
+        return ((self._id_name, b"%b-%x" % (self._id_start, next(self._id_numbers))),)
+
     def route_name(self, request: web.BaseRequest) -> str:
         """Return the id of the route that a trusted proxy chooses for a request, "" if none does.
 
@@ -160,7 +182,7 @@ class Forwarding:
             raise MalformedRequestError("Pushpin-Route is given more than once")
         return names[0]
 
-    def fields(self, request: web.BaseRequest, route: Route, host: str) -> Fields:
+    def fields(self, request: web.BaseRequest, route: Route, host: str, id_fields: Fields = ()) -> Fields:
         """Return the fields of the request to the backend, without those that say how its body is framed."""
         raw = request.raw_headers
         ending = _ENDING_WITH_GRIP if route.grip else _ENDING
@@ -195,6 +217,7 @@ class Forwarding:
             kept = [field for field in kept if (name := field[0].lower()) not in named or name in _STAYING]
         peer = request.remote or ""
         kept += self._forwarded(peer, host, forwarded)
+        kept += id_fields
         if self._cdn_id:
             kept = _with_cdn_id(kept, self._cdn_id.encode())
         changed = route.changed(kept)

@@ -55,9 +55,9 @@ class Opening:
         refused = refusal(request.method, request.version, request.raw_headers, has_body=request.body_exists)
         if refused is not None:
             reason = refused.body.decode().strip()
-            log.info("%s: refused a WebSocket: %s", client.peer, reason)
+            log.info("%s: refused a WebSocket: %s", client.peer, reason, extra=client.log_extra)
             client.is_kept = False
-            client.respond(refused.status, refused.reason, refused.fields, refused.body)
+            client.respond(refused.status, refused.reason, refused.fields + client.id_fields, refused.body)
             return
         is_deflated = offers_deflate(request.raw_headers)
         if route.websocket == "passthrough":
@@ -149,6 +149,7 @@ class Opening:
             "%s: no backend accepted a WebSocket within %g s (limits.websocket_handshake_timeout)",
             route.id,
             self._limits.websocket_handshake_timeout,
+            extra=client.log_extra,
         )
         self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
 

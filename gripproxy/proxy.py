@@ -85,13 +85,14 @@ class Proxy:
         """Answer one request."""
         client = client_of(request, self.connections)
         client.begin()
+        client.id_fields = self._forwarding.id_fields(request)
         try:
             host, target = self._forwarding.check(request)
             route = self._route(request, client, host, target)
             if client.has_large_head(request):
                 raise MalformedRequestError("the header is too large", 431)
         except MalformedRequestError as error:
-            log.info("%s: refused: %s", client.peer, error)
+            log.info("%s: refused: %s", client.peer, error, extra=client.log_extra)
             client.is_kept = False
             self._refuse(client, error.status, f"{error}\n")
             self._count(client)
@@ -119,6 +120,7 @@ class Proxy:
                     target,
                     route.id,
                     client.status or ("held" if client.is_taken else "left"),
+                    extra=client.log_extra,
                 )
 
     def _route(self, request: web.BaseRequest, client: Client, host: str, target: str) -> Route | None:
@@ -135,13 +137,13 @@ class Proxy:
             found = routes.match(host, target, is_websocket=is_websocket, is_secure=is_secure)
         if found is None:
             known = f"id {name[:200]!r}" if name else f"host {host!r}, path {target[:200]!r}"
-            log.info("%s: no route for %s", client.peer, known)
+            log.info("%s: no route for %s", client.peer, known, extra=client.log_extra)
         return found
 
     async def _serve(
         self, request: web.BaseRequest, client: Client, route: Route, host: str, target: str
     ) -> web.StreamResponse:
-        fields = self._forwarding.fields(request, route, host)
+        fields = self._forwarding.fields(request, route, host, client.id_fields)
         if route.is_trusted:
             fields += grip_fields(request.raw_headers)
         asked = Request(request.method, route.rewritten(target).encode("utf-8", "surrogateescape"), fields)
@@ -163,7 +165,7 @@ class Proxy:
                     request, client, route.max_request_body, keep, expects=expects, is_wanted=bool(rules)
                 )
             except BodyRefusedError as error:
-                log.info("%s: refused: %s", client.peer, error)
+                log.info("%s: refused: %s", client.peer, error, extra=client.log_extra)
                 client.is_kept = False
                 self._refuse(client, error.status, f"{error}\n")
                 return CLOSED
@@ -173,7 +175,8 @@ class Proxy:
                 told = self.holds.sessions.fields(route.realm, route.prefix, rules, body, now)
                 asked = replace(asked, fields=fields + told)
             elif rules:
-                log.info("%s: no session is looked for in a body that is slow or has over %d bytes", route.id, keep)
+                text = "%s: no session is looked for in a body that is slow or has over %d bytes"
+                log.info(text, route.id, keep, extra=client.log_extra)
             if expects and body is request.content:
                 before_body = client.write_continue
         await self._exchange(client, route, asked, uri, before_body)
@@ -222,7 +225,7 @@ class Proxy:
 
     def _fail(self, client: Client, route: Route, asked: Request, error: BackendError) -> None:
         """Tell a client that there is no (whole) response to its request."""
-        log.warning("%s %s: %s", asked.method, route.id, error)
+        log.warning("%s %s: %s", asked.method, route.id, error, extra=client.log_extra)
         if client.has_begun:
             client.abort()
         else:
@@ -246,6 +249,7 @@ class Proxy:
                 route.id,
                 response.target,
                 error,
+                extra=client.log_extra,
             )
             self._refuse(client, 502, self._explain(route, f"Failed to parse accept instructions: {error}"))
             return
@@ -261,7 +265,7 @@ class Proxy:
         if instruct.hold == "response":
             if not isinstance(asked.body, bytes) or len(asked.body) > self._limits.replay_body:
                 text = "%s %s: no hold, as the request has more than %d bytes (limits.replay_body)"
-                log.warning(text, asked.method, route.id, self._limits.replay_body)
+                log.warning(text, asked.method, route.id, self._limits.replay_body, extra=client.log_extra)
                 self._refuse(client, 400, "Request too large to accept GRIP instruct.\n")
                 return
             hold_response(self.holds, client, route, asked, instruct, uri, moments)
@@ -313,6 +317,7 @@ class Proxy:
         )
         client.asked = outcome.asked
         client.cors = hold.cors
+        client.id_fields = hold.route.id_fields(hold.request.fields)
         request = hold.request
         asked = replace(request, fields=asked_again(request.fields, outcome.last_ids))
         try:
@@ -322,7 +327,7 @@ class Proxy:
         except ConnectionResetError:
             pass
         except Exception:
-            log.exception("%s: a replay failed", hold.route.id)
+            log.exception("%s: a replay failed", hold.route.id, extra=client.log_extra)
             client.abort()
 
     async def _follow(self, hold: LinkedStream, outcome: Follow) -> None:
@@ -380,7 +385,7 @@ class Proxy:
 
     def _refuse(self, client: Client, status: int, text: str) -> None:
         try:
-            client.respond(status, "", TEXT, text.encode())
+            client.respond(status, "", TEXT + client.id_fields, text.encode())
         except ConnectionResetError:
             pass
 

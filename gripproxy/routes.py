@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from gripproxy import config
-from gripproxy.grip.fields import Fields
+from gripproxy.grip.fields import Fields, text
 from gripproxy.grip.tokens import Key, Signer
 
 # Host fields remembered. Clients choose what they send, so the memory has an end; it is emptied when full.
@@ -40,7 +40,7 @@ class Route:
     """Where a request goes and how; the names and units are those of ``config.Route``.
 
     ``host`` is empty where a request names the route by its id: its links are for the same route then, since its own
-    host says nothing.
+    host says nothing. ``request_id`` is the name of the field with a request's id, in lower case; b"" = there is none.
     ``signer`` makes its Grip-Sig and is None where ``grip`` is False; ``signed_with`` says whose key that is.
     ``trusted`` is the same route for requests of a GRIP proxy in front, whose Grip-Sig ``upstream_key`` verifies: it
     hands requests and responses through, instructions included. Both are None where no key is given.
@@ -65,6 +65,7 @@ class Route:
     headers_set: tuple[tuple[bytes, bytes], ...]
     headers_remove: frozenset[bytes]
     orig_headers: bool
+    request_id: bytes
     cors: frozenset[str]
     balance: str
     connect_timeout: float
@@ -103,6 +104,15 @@ class Route:
             return tuple(fields)
         changed = self.headers_remove | {name.lower() for name, _ in self.headers_set}
         return (*(field for field in fields if field[0].lower() not in changed), *self.headers_set)
+
+    def id_fields(self, fields: Fields) -> Fields:
+        """Return the field with a request's id, of all its fields."""
+        return tuple(one for one in fields if one[0].lower() == self.request_id) if self.request_id else ()
+
+
+def log_extra(id_fields: Fields) -> dict[str, str]:
+    """Return what log records about a request have beside their message: its id."""
+    return {"request_id": text(id_fields[0][1])} if id_fields else {}
 
 
 class Routes:
@@ -253,6 +263,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         headers_set=tuple((name.encode(), value.encode()) for name, value in route.headers_set.items()),
         headers_remove=frozenset(name.lower().encode() for name in route.headers_remove),
         orig_headers=route.orig_headers,
+        request_id=configuration.server.request_id.lower().encode(),
         cors=frozenset(origin.lower() for origin in route.cors),
         balance=route.balance,
         connect_timeout=route.connect_timeout,

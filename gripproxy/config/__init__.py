@@ -71,6 +71,9 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backlog: Positive = 4096
     # Networks (CIDR) whose X-Forwarded-* fields are believed and appended to; those of others are replaced.
     trusted_proxies: tuple[str, ...] = ()
+    # Field with the id of a request, for backends, logs and error answers; empty = none. What clients say there counts
+    # from trusted_proxies only.
+    request_id: str = "X-Request-Id"
     # What this proxy is called in CDN-Loop, a host or a word; empty = the field is only passed on (RFC 8586).
     cdn_loop: str = ""
     # Whether the Pushpin-Route of trusted_proxies chooses the route by its id. Pushpin believes every client.
@@ -429,6 +432,7 @@ def _check_text(key: str, check: Callable[[str], object], text: str) -> None:
 _SERVER_CHECKS: dict[str, Callable[[str], object]] = {
     "listen": parse_address,
     "trusted_proxies": texts.network,
+    "request_id": texts.request_id,
     "cdn_loop": texts.cdn_id,
     "orig_headers_need_mark": texts.any_field_name,
 }

@@ -18,6 +18,8 @@ _HOSTNAME = re.compile(r"[a-z0-9._:-]+")
 _FRAMING = frozenset(
     {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+# Fields that proxies set, and what begins so.
+_OF_PROXIES = ("grip-", "x-forwarded-", "forwarded", "eb9bf0f5-", "pushpin-route")
 _NO_FIELD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -139,6 +141,14 @@ def any_field_name(text: str) -> None:
     """A field that a request may have."""
     if not _TOKEN.fullmatch(text):
         raise ValueError(f"{text!r} is not a field name")
+
+
+def request_id(text: str) -> None:
+    """A field for the id of requests, or nothing."""
+    if text:
+        field_name(text)
+        if text.lower().replace("_", "-").startswith(_OF_PROXIES):
+            raise ValueError(f"{text} says something else of a request")
 
 
 def field_value(text: str) -> None:

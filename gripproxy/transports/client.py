@@ -14,6 +14,7 @@ from aiohttp import web
 from gripproxy.grip import wire
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
+from gripproxy.routes import log_extra
 from gripproxy.transports.held import FLOW_HIGH, Held, Idle
 from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Connections, Sent
 from gripproxy.transports.wheel import Wheel
@@ -37,6 +38,7 @@ class Client:
         "cors",
         "ends_with_connection",
         "has_begun",
+        "id_fields",
         "is_alone",
         "is_chunkable",
         "is_head",
@@ -77,6 +79,13 @@ class Client:
         self.asked: Mapping[tuple[str, str], int] = {}
         # What completes the responses to pages of other origins; None on routes that say nothing of them.
         self.cors: Cors | None = None
+        # The field with the request's id, for what the proxy answers itself; empty where requests have none.
+        self.id_fields: Fields = ()
+
+    @property
+    def log_extra(self) -> dict[str, str]:
+        """What log records about the request have beside their message."""
+        return log_extra(self.id_fields)
 
     @property
     def server(self) -> Connections:

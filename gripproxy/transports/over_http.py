@@ -15,7 +15,7 @@ from gripproxy.grip.commands import Request as SessionRequest
 from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields, field, pack_fields, text, unpack_fields
 from gripproxy.grip.websocket import RETRIED, Session
-from gripproxy.routes import Route
+from gripproxy.routes import Route, log_extra
 from gripproxy.transports.websocket import FRAME_HEAD_MAX, WebSocketHold
 
 log = logging.getLogger("gripproxy.websocket")
@@ -59,6 +59,11 @@ class OverHttp:
         scheme = "https" if field(fields, b"x-forwarded-proto") in (b"https", b"wss") else "http"
         host = field(fields, b"host") or b""
         return f"{scheme}://{text(host)}{self._target.decode('latin-1')}"
+
+    @property
+    def _log_extra(self) -> dict[str, str]:
+        """What log records have beside their message: the id of the handshake, which its requests keep."""
+        return log_extra(self._route.id_fields(unpack_fields(self._fields)))
 
     async def open(self) -> tuple[Accept, list[Command]] | Reject:
         """Ask the backend whether it accepts the WebSocket; return what it says, and what it wants done then.
@@ -114,7 +119,7 @@ class OverHttp:
             if response.status in RETRIED and self.hold is not None:
                 self._backend.pass_over(self._route, response.target)  # the repetition should meet another one
         except BackendError as error:
-            log.warning("%s: WebSocket-over-HTTP: %s", self._route.id, error)
+            log.warning("%s: WebSocket-over-HTTP: %s", self._route.id, error, extra=self._log_extra)
             return self.session.receive_failure("backend unavailable", error.is_repeatable, now(), error.status)
         if not is_whole:
             # An answer that can't be used: the batch was processed, so it is not sent again.
@@ -122,6 +127,7 @@ class OverHttp:
                 "%s: WebSocket-over-HTTP: %s sent too many bytes of events",
                 self._route.id,
                 response.target,
+                extra=self._log_extra,
             )
             return self.session.receive_response(500, "", (), b"", now())
         return self.session.receive_response(response.status, response.reason, response.fields, body, now())
@@ -191,7 +197,7 @@ class OverHttp:
         except asyncio.CancelledError:
             raise
         except Exception:
-            log.exception("%s: a fault in a WebSocket conversation", self._route.id)
+            log.exception("%s: a fault in a WebSocket conversation", self._route.id, extra=self._log_extra)
             if self.hold is not None:
                 self.hold.cut("a fault of the proxy")
         finally:

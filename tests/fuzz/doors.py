@@ -114,7 +114,8 @@ def _forward(forwarding: Forwarding, request: Any) -> None:
     assert is_covered, (route.path, target)
     rewritten = route.rewritten(target)
     assert rewritten == target or rewritten.startswith("/")
-    given = forwarding.fields(request, route, host)
+    id_fields = forwarding.id_fields(request)
+    given = forwarding.fields(request, route, host, id_fields)
     names = [name.lower() for name, _ in given]
     assert names.count(b"host") == 1
     assert not set(names) & (HOP_BY_HOP | {b"content-length", b"expect"})

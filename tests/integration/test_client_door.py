@@ -118,7 +118,8 @@ def test_nothing_is_added_but_what_the_documentation_says(case: Case) -> None:
     """No Accept, Accept-Encoding, User-Agent, Via, Content-Type, Connection of the proxy's (or its libraries')."""
     case.ask("/")
     head = case.backend.accept().read_head()
-    added = {b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host", b"Grip-Sig", b"Grip-Feature"}
+    added = {b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Request-Id"}
+    added |= {b"Grip-Sig", b"Grip-Feature"}
     assert {b"Host", *added} == set(head.names)
     host = case.host.encode()
     assert [[host], [b"127.0.0.1"], [b"http"], [host]] == [

@@ -11,7 +11,7 @@ from tests.integration.processes import Processes
 from tests.integration.raw_backend import DEADLINE, OK, RawBackend, Request
 from tests.ports import free_port
 
-PLAIN = {b"Host", b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host"}
+PLAIN = {b"Host", b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Request-Id"}
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ def test_who_is_believed_and_which_requests_are_meant(tmp_path: Path) -> None:
     lines = check(path)
 
     assert [
-        "X-Forwarded-*, Pushpin-Route believed from 10.0.0.0/8, 192.0.2.1",
+        "X-Forwarded-*, X-Request-Id, Pushpin-Route believed from 10.0.0.0/8, 192.0.2.1",
         "CDN-Loop says me.test; who comes with it is refused",
     ] == lines[1:3]
     assert [

@@ -260,6 +260,54 @@ def test_who_says_that_a_request_is_secure(
     assert expected == Forwarding(server).is_secure(Request((HOST, *fields)))  # type: ignore[arg-type]
 
 
+# The id of a request
+
+TRUSTING = Server(trusted_proxies=("192.0.2.1",))
+
+
+def test_each_request_has_an_id_of_its_own() -> None:
+    forwarding = Forwarding(DEFAULTS)
+    ((name, first),), ((_, second),) = (forwarding.id_fields(Request()) for _ in range(2))  # type: ignore[arg-type]
+    ((_, other),) = Forwarding(DEFAULTS).id_fields(Request())  # type: ignore[arg-type]
+    assert b"X-Request-Id" == name
+    assert 3 == len({first, second, other.replace(b"-1", b"-2")})
+
+
+@pytest.mark.parametrize(
+    ("given", "server", "is_taken"),
+    [
+        ((b"abc/DEF-1",), TRUSTING, True),
+        ((b"abc",), DEFAULTS, False),
+        ((b"abc",), Server(trusted_proxies=("10.0.0.0/8",)), False),
+        ((b"",), TRUSTING, False),
+        ((b"a b",), TRUSTING, False),
+        ((b"a\xff",), TRUSTING, False),
+        ((b"a" * 129,), TRUSTING, False),
+        ((b"a", b"b"), TRUSTING, False),
+    ],
+)
+def test_an_id_is_taken_from_trusted_proxies(given: tuple[bytes, ...], server: Server, is_taken: bool) -> None:
+    request = Request((HOST, *((b"x-request-id", one) for one in given)))
+    ((_, got),) = Forwarding(server).id_fields(request)  # type: ignore[arg-type]
+    assert is_taken == (got in given)
+
+
+@pytest.mark.parametrize("name", [b"X-Request-Id", b"x_request_id", b"X_Request-ID"])
+def test_the_backend_gets_one_id(name: bytes) -> None:
+    request = Request((HOST, (name, b"forged"), (b"X-Request-Id-Of", b"1")))
+    got = Forwarding(TRUSTING).fields(request, route(), "example.com", ((b"X-Request-Id", b"own"),))  # type: ignore[arg-type]
+    assert [b"1", b"own"] == [value for name, value in got if b"request" in name.lower()]
+
+
+def test_the_field_of_ids_can_be_another_or_none() -> None:
+    request = Request((HOST, (b"X-Request-Id", b"a"), (b"Trace_Id", b"b")))
+    named, none = Server(request_id="Trace-Id"), Server(request_id="")
+    assert b"Trace-Id" == Forwarding(named).id_fields(request)[0][0]  # type: ignore[arg-type]
+    assert () == Forwarding(none).id_fields(request)  # type: ignore[arg-type]
+    assert ((b"X-Request-Id", b"a"),) == passed(*request.raw_headers[1:], server=named)
+    assert request.raw_headers[1:] == passed(*request.raw_headers[1:], server=none)
+
+
 # Routes that are chosen by name
 
 BY_NAME = Server(trusted_proxies=("192.0.2.1",), accept_pushpin_route=True)

@@ -53,6 +53,24 @@ def test_json_has_the_traceback_inside(capsys: pytest.CaptureFixture[str]) -> No
     assert "ValueError: why" in json.loads(line)["traceback"]
 
 
+def test_the_id_of_a_request_stands_at_the_end_of_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Log())
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("gripproxy.x").exception("failed", extra={"request_id": "a-1"})
+    assert " gripproxy.x: failed request=a-1\nTraceback" in capsys.readouterr().err
+
+
+def test_json_has_the_id_of_a_request_as_a_member(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Log(json=True))
+    logging.getLogger("gripproxy.x").info("a", extra={"request_id": "a-1"})
+    logging.getLogger("gripproxy.x").info("b", extra={})
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert ("a", "a-1") == (first["message"], first["request_id"])
+    assert "request_id" not in second
+
+
 def test_level(capsys: pytest.CaptureFixture[str]) -> None:
     configure(Log(level="warning"))
     logging.getLogger("gripproxy.x").info("not shown")

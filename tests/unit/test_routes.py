@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from gripproxy import config
 from gripproxy.config import Config, Realm, Secret
 from gripproxy.errors import ConfigError
+from gripproxy.grip.fields import Fields
 from gripproxy.grip.tokens import Key, verify
-from gripproxy.routes import Route, Routes, Target
+from gripproxy.routes import Route, Routes, Target, log_extra
 
 RANDOM = b"random" * 6
 BACKENDS = ("http://127.0.0.1:8000",)
@@ -287,6 +288,20 @@ def test_settings_are_resolved() -> None:
     assert "h:1" == route.host_header
     assert frozenset({"https://a"}) == route.cors
     assert Key.from_bytes(b"\0") == route.upstream_key
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "expected"),
+    [
+        ("X-Request-Id", ((b"A", b"1"), (b"x-request-id", b"\xc3\xa4")), {"request_id": "ä"}),
+        ("Trace", ((b"X-Request-Id", b"1"), (b"trace", b"2")), {"request_id": "2"}),
+        ("X-Request-Id", ((b"A", b"1"),), {}),
+        ("", ((b"", b"1"),), {}),
+    ],
+)
+def test_the_id_of_a_request_is_found_in_its_fields(name: str, fields: Fields, expected: dict[str, str]) -> None:
+    (route,) = routes({}, server=config.Server(request_id=name))
+    assert expected == log_extra(route.id_fields(fields))
 
 
 def test_what_a_route_leaves_open_is_the_global_setting() -> None:

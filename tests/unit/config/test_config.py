@@ -159,6 +159,7 @@ REALM = '[realms.headline]\nkey = "changeme"\n'
         (ONE_ROUTE + ONE_ROUTE, "routes[1].path: routes[0] has the same host and path"),
         (ONE_ROUTE + "protocol = 'ws'\n", "routes[0].protocol: must be one of any, http, websocket, not 'ws'"),
         (ONE_ROUTE + "tls = 'yes'\n", "routes[0].tls: must be true or false, not 'yes'"),
+        ("[server]\nrequest_id = 'a b'\n" + ONE_ROUTE, "server.request_id: 'a b' is not a field name"),
         (
             "[server]\norig_headers_need_mark = ['a b']\n" + ONE_ROUTE,
             "server.orig_headers_need_mark[0]: 'a b' is not a field name",

@@ -171,6 +171,11 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
             ],
         ),
         (texts.any_field_name, ["X-A", "Host"], ["", "a b", "a:", "ä"]),
+        (
+            texts.request_id,
+            ["", "X-Request-Id", "traceparent"],
+            ["a b", "Host", "X-Forwarded-For", "x_forwarded_id", "Grip-Sig", "Forwarded", "Pushpin-Route"],
+        ),
         (texts.cdn_id, ["", "a", "a.test:80", "[::1]", "id*|~"], ["a b", "a;b", "a,b", "ä", "a\n", '"a"']),
         (texts.field_value, ["", "a", "a b", "a\tb", "ä"], ["\n", " a", "a ", "a\r\nb: c", "a\x00b", "a\x7fb"]),
         (
@@ -195,5 +200,5 @@ def test_a_text_is_taken_or_refused(check: Callable[[str], object], good: list[s
     for text in good:
         check(text)
     for text in bad:
-        with pytest.raises(ValueError, match=r"must|is not|proxy's"):
+        with pytest.raises(ValueError, match=r"must|is not|proxy's|something else"):
             check(text)
