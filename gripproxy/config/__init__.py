@@ -83,7 +83,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Seconds an idle connection stays open. Above the 60 s that load balancers keep theirs.
     keepalive_timeout: Seconds = 75.0
     # Seconds over which held connections are ended at shutdown, so that clients do not come back all at once; requests
-    # under way get server.HANDLER_GRACE more.
+    # under way get drain.HANDLER_GRACE more.
     shutdown_timeout: Seconds = 10.0
     # PEM files. With a certificate clients are served over TLS; the key may stand in the certificate's file.
     certificate: File = File("")
