@@ -304,10 +304,10 @@ class WebSocketHold(Hold):
         self.close(1011, reason)
 
     def end(self, reason: str) -> None:
-        """Close: the proxy is going away (RFC 6455 7.4.1)."""
+        """Close with 1012, Service Restart: after 1001 some libraries do not connect again."""
         self._end_by(reason)
         self._lose_leg()
-        self.close(1001, reason)
+        self.close(1012, reason)
 
     def resume(self) -> None:
         """Read the client again, if it is not read."""

@@ -281,7 +281,7 @@ def test_broken_rule_ends_the_connection(case: Case, data: bytes, code: int) -> 
 
 
 def test_proxy_that_stops_says_so_to_both_sides(tmp_path: Path, backend: Backend) -> None:
-    """SIGTERM: clients are closed with 1001, backends get DISCONNECT or a Close, and the process ends in order."""
+    """SIGTERM: clients are closed with 1012, backends get DISCONNECT or a Close, and the process ends in order."""
     requests: list[Request] = []
 
     def script(request: Request) -> Reply:
@@ -300,8 +300,8 @@ def test_proxy_that_stops_says_so_to_both_sides(tmp_path: Path, backend: Backend
         process = processes.started[0]
         process.signal(signal.SIGTERM)
         for client in clients:
-            assert frames.close(1001, "shutdown") == client.read_frame()
-            client.send_close(1001)
+            assert frames.close(1012, "shutdown") == client.read_frame()
+            client.send_close(1012)
             assert client.ended()
             client.close()
         assert 0 == process.wait()
@@ -322,5 +322,5 @@ def test_proxy_that_stops_does_not_wait_for_clients_that_do_not_answer(tmp_path:
             assert 0 == process.wait(15)
         except subprocess.TimeoutExpired:
             pytest.fail("it did not end")
-        assert frames.close(1001, "shutdown") == client.read_frame()
+        assert frames.close(1012, "shutdown") == client.read_frame()
         client.close()

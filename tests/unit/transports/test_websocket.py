@@ -213,10 +213,10 @@ def test_answer_of_the_backend_may_be_larger_than_what_publishes_may_leave_unsen
     assert 1000 == stage.transport.high
 
 
-def test_shutdown_is_1001_for_the_client_and_disconnect_for_the_backend() -> None:
+def test_shutdown_is_1012_for_the_client_and_disconnect_for_the_backend() -> None:
     stage = Stage()
     stage.hold.end("shutdown")
-    assert wire.close_frame(1001, "shutdown") == stage.transport.take()
+    assert wire.close_frame(1012, "shutdown") == stage.transport.take()
     assert [Event("DISCONNECT")] == stage.leg.take()
     stage.transport.lose()
     assert ["shutdown"] == stage.ends
