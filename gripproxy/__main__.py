@@ -11,7 +11,8 @@ import click
 
 from gripproxy import __version__
 from gripproxy import check as checking
-from gripproxy.config import Config, load, unread
+from gripproxy.config import unread
+from gripproxy.config.source import Source
 from gripproxy.errors import ConfigError
 from gripproxy.import_routes import import_routes_command
 from gripproxy.load.command import load_command
@@ -51,7 +52,7 @@ def run(config: Path | None, listen: str | None, control: str | None, backend: s
     """Run the proxy until SIGTERM or Ctrl-C.
 
     Settings come from the file, are overridden by variables such as GRIPPROXY__SERVER__LISTEN, and those by the options
-    here. Exits with 2 and one line on standard error when one of them is wrong.
+    here. Exits with 2 and one line on standard error when one of them is wrong. SIGHUP has the file read again.
 
     \b
     Examples:
@@ -61,12 +62,13 @@ def run(config: Path | None, listen: str | None, control: str | None, backend: s
     """
     overrides = {"server.listen": listen, "control.listen": control, "backend": backend}
     try:
-        settings: Config = load(config, os.environ, overrides)
+        source = Source(config, os.environ, overrides)
+        settings = source.read()
         checking.verify(settings)
         configure(settings.log)
         for text in unread(os.environ):
             log.warning("%s", text)
-        _run(Server(settings))
+        _run(Server(settings, source))
     except ConfigError as error:
         _fail(str(error), 2)
     except OSError as error:

@@ -45,8 +45,17 @@ class Publishers:
         # (realm, token) -> expiry, in seconds.
         self._expiries: dict[tuple[str, str], float] = {}
 
+    def become(self, other: "Publishers") -> None:
+        """Take the place of these with others, from the next request on; what was remembered of tokens is forgotten."""
+        self._realms, self._by_issuer, self._expiries = other._realms, other._by_issuer, {}
+
     def __contains__(self, realm: object) -> bool:
         return realm in self._realms
+
+    def keys(self, realm: str) -> frozenset[Key]:
+        """The keys of a realm now."""
+        known = self._realms.get(realm)
+        return frozenset(known.keys) if known is not None else frozenset()
 
     def check(self, realm: str, authorization: str | None, is_loopback: bool, now: float) -> None:
         """Let a publisher through who sent this Authorization field (or the value of Fastly-Key), or raise.

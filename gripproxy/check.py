@@ -4,7 +4,7 @@ Whatever ``gripproxy run`` would refuse at its start is refused here with the sa
 what others have may still be in its way then: a port in use, an address that is not this machine's.
 """
 
-import ssl
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 from msgspec.structs import asdict, fields
 
 from gripproxy import config
-from gripproxy.auth import Publishers
 from gripproxy.bus import require_library
 from gripproxy.config import Config
 from gripproxy.grip.tokens import Key
-from gripproxy.routes import Route, Routes
+from gripproxy.resolved import Resolved, resolve_config
+from gripproxy.routes import Route
 from gripproxy.zeromq import require_pyzmq
 
 # Settings of a route that have a line of their own, or that nobody should see.
@@ -46,30 +46,33 @@ def check(path: Path | None, environment: Mapping[str, str] = {}, overrides: Map
     Raises: ConfigError, in one line, for anything that would keep the proxy from starting.
     """
     loaded = config.load(path, environment, overrides)
-    routes = verify(loaded)
-    found = [*config.warnings(loaded), *config.unread(environment)]
-    return [*describe(loaded, routes), *(f"warning: {text}" for text in found)]
+    resolved = verify(loaded)
+    found = [*config.warnings(loaded), *resolved.certificates.warnings(time.time()), *config.unread(environment)]
+    return [*describe(resolved), *(f"warning: {text}" for text in found)]
 
 
-def verify(configuration: Config) -> Routes:
+def verify(configuration: Config) -> Resolved:
     """Make what can be made of a configuration without listening: keys, certificates, routes.
 
     Raises: ConfigError
     """
     # Any random key does: it signs nothing here.
-    routes = Routes(configuration, b"random")
-    Publishers(configuration)
-    check_certificates(configuration)
+    resolved = resolve_config(configuration, b"random")
     require_library(configuration)
     if configuration.zeromq.is_used:
         require_pyzmq(configuration)
-    return routes
+    return resolved
 
 
-def describe(configuration: Config, routes: Routes) -> list[str]:
+def describe(resolved: Resolved) -> list[str]:
     """What each door, realm and route resolves to; no line shows a secret."""
+    configuration, routes = resolved.config, resolved.routes
     server = configuration.server
     lines = [f"clients on {', '.join(server.listen)}{' with TLS' if server.certificate else ''}"]
+    lines += [
+        f"certificate {one.file} for {', '.join(one.names) or 'no name'}, until {one.end}"
+        for one in resolved.certificates
+    ]
     lines += _believed(server)
     lines.append(f"control on {configuration.control.listen}")
     lines += _zeromq(configuration.zeromq)
@@ -99,42 +102,6 @@ def _zeromq(inputs: config.Zeromq) -> Iterator[str]:
         if address:
             verb = "from" if name == "sub" and inputs.sub_connect else "on"
             yield f"zeromq {name} {verb} {address} for realm {inputs.realm}"
-
-
-def check_certificates(configuration: Config) -> None:
-    """Load what TLS will need of every certificate, key and list of authorities.
-
-    Raises: ConfigError
-    """
-    server = configuration.server
-    _load_certificate(configuration, "server.certificate", server.certificate, server.certificate_key)
-    for index, route in enumerate(configuration.routes):
-        _load_certificate(configuration, f"routes[{index}].client_cert", route.client_cert, route.client_key)
-        if route.ca:
-            try:
-                ssl.create_default_context(cafile=route.ca)
-            except OSError as error:
-                raise configuration.error(
-                    f"routes[{index}].ca", f"{route.ca!r} cannot be used: {_reason(error)}"
-                ) from None
-
-
-def _load_certificate(configuration: Config, name: str, certificate: str, key: str) -> None:
-    if not certificate:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key or None, lambda: "")
-    except OSError as error:
-        files = f"{certificate!r} with {key!r}" if key else repr(certificate)
-        raise configuration.error(name, f"{files} cannot be used: {_reason(error)}") from None
-
-
-def _reason(error: OSError) -> str:
-    # The text of an SSLError, "[X509: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:4095)", is for its authors.
-    if "PEM lib" in str(error):
-        return "no certificate and private key in PEM, or the key has a password"
-    reason = getattr(error, "reason", None) or error.strerror or str(error)
-    return reason.replace("_", " ").lower()
 
 
 def _publishers(name: str, realm: config.Realm) -> str:

@@ -32,17 +32,25 @@ class Delivery:
         self._sessions = sessions if sessions is not None else Sessions(limits)
         self._loop = loop
         self._metrics = metrics
-        self._sequencer = Sequencer(
+        self._sequencer = Sequencer()
+        self._handle: asyncio.TimerHandle | None = None
+        self.configure(limits)
+        # The moment at which this turn of the loop began, once an item has come in it.
+        self._turn: int | None = None
+        metrics.watch("duplicates", lambda: self._sequencer.duplicates)
+
+    def configure(self, limits: Limits) -> None:
+        """Remember by other limits from now on."""
+        self._sequencer.configure(
             wait=limits.message_wait,
             duplicate_ttl=limits.duplicates_age,
             history_ttl=limits.history_age,
             history_items=limits.history_items,
             history_bytes=limits.history_bytes,
         )
-        self._handle: asyncio.TimerHandle | None = None
-        # The moment at which this turn of the loop began, once an item has come in it.
-        self._turn: int | None = None
-        metrics.watch("duplicates", lambda: self._sequencer.duplicates)
+        if self._handle is not None and self._sequencer.deadline is not None:
+            self._handle.cancel()
+            self._wait(self._sequencer.deadline)
 
     def receive(self, realm: str, items: tuple[Item, ...]) -> None:
         """Take items from the bus, in their order."""

@@ -17,7 +17,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
@@ -91,7 +91,8 @@ class Forwarding:
     def __init__(self, server: Server) -> None:
         self._trusted = tuple(ipaddress.ip_network(network, strict=False) for network in server.trusted_proxies)
         self._scheme = b"https" if server.certificate else b"http"
-        self.trusts = lru_cache(maxsize=4096)(self._trusts)
+        # Not a method of its own: it would be a cycle, and be left behind when the rules change.
+        self.trusts = lru_cache(maxsize=4096)(partial(_is_within, self._trusted))
         self._cdn_id = server.cdn_loop
         self._need_mark = frozenset(name.lower().encode() for name in server.orig_headers_need_mark)
         self._id_name = server.request_id.encode()
@@ -267,16 +268,18 @@ class Forwarding:
         fields = ((b"X-Forwarded-Proto", scheme), (b"X-Forwarded-Host", origin), *others)
         return ((b"X-Forwarded-For", address), *fields) if address else fields
 
-    def _trusts(self, peer: str) -> bool:
-        if not self._trusted:
-            return False
-        if not peer:
-            return True  # a Unix socket: whoever may open it is this machine's
-        try:
-            address = ipaddress.ip_address(peer.partition("%")[0])
-        except ValueError:
-            return False
-        return any(address in network for network in self._trusted)
+
+def _is_within(networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], peer: str) -> bool:
+    """Whether a peer is in one of the networks."""
+    if not networks:
+        return False
+    if not peer:
+        return True  # a Unix socket: whoever may open it is this machine's
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
 
 
 def _with_cdn_id(fields: list[tuple[bytes, bytes]], cdn_id: bytes) -> list[tuple[bytes, bytes]]:

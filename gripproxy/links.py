@@ -103,6 +103,7 @@ class Links:
 
         Raises: BackendError, for an answer that is too large too.
         """
+        route = self._routes.current(route)
         key = (route, host, uri, tuple(sorted(last_ids.items())))
         fetch = self._fetches.get(key)
         if fetch is not None and (fetch.asked is None or fetch.asked >= moment):
@@ -123,6 +124,11 @@ class Links:
         if places is None:
             places = self._places[place] = asyncio.Semaphore(AT_ONCE)
         return places
+
+    def forget_routes(self) -> None:
+        """Forget the places of routes that there are no more; who waits for one of them gets it."""
+        known = {route.id for route in self._routes}
+        self._places = {place: places for place, places in self._places.items() if place[1] in known}
 
     def _settle(self, key: Key, fetch: _Fetch, task: asyncio.Task[Answer]) -> None:
         """Keep a good answer for a moment, and forget the others."""
@@ -153,6 +159,7 @@ class Links:
 
     async def post_gone(self, arrivals: Arrivals, route: Route, host: str, uri: str) -> None:
         """Tell a gone link that its hold is over; what goes wrong is logged."""
+        route = self._routes.current(route)
         try:
             async with self.places("gone", route):  # of its own: that clients leave must not delay those who stay
                 answer = await self._ask("POST", arrivals, route, host, uri, ())
@@ -168,6 +175,7 @@ class Links:
 
         Raises: BackendError.
         """
+        route = self._routes.current(route)
         reference, fields, body = question
         try:
             Link(_WEBSOCKET.sub("http", reference))  # the same rules

@@ -202,6 +202,27 @@ METERS = (
     Meter("sink_errors", "counter", "sink_errors", "Batches whose local delivery failed; the log has the traceback."),
     Meter("bus_up", "gauge", "bus_up", "1 while the bus can be read, 0 while it cannot."),
     Meter("bus_gaps", "counter", "bus_gaps", "Times that something may have been lost by the bus; all holds asked."),
+    Meter(
+        "reloads",
+        "counter",
+        "config_reloads",
+        "Times that the configuration was read again, by what came of it.",
+        ("result",),
+        ("applied", "unchanged", "refused"),
+    ),
+    Meter(
+        "config_read",
+        "gauge",
+        "config_last_reload_success_timestamp_seconds",
+        "When the configuration was last read without a fault, in seconds since the epoch.",
+    ),
+    Meter(
+        "certificates",
+        "gauge",
+        "certificate_expiry_seconds",
+        "Seconds until a certificate of the client door expires, by its file.",
+        ("file",),
+    ),
     Meter("bus_errors", "counter", "bus_errors", "Batches that the bus could not take; their publisher got a 503."),
 )
 
@@ -243,6 +264,9 @@ class Metrics:
     bus_up: int
     bus_gaps: int
     bus_errors: int
+    reloads: Tally
+    config_read: float
+    certificates: Tally
 
     def __init__(self) -> None:
         for meter in METERS:

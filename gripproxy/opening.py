@@ -50,6 +50,11 @@ class Opening:
         # Set by the server, as the proxy's.
         self.holds: Holds
 
+    def configure(self, limits: Limits) -> None:
+        """Open WebSockets with other limits from now on."""
+        self._limits = limits
+        self._session_limits_of = {}
+
     async def open(self, request: web.BaseRequest, client: Client, route: Route, asked: Request, uri: str) -> None:
         """Ask the backend whether it accepts a WebSocket, and hold it if so; ``uri`` is what the client asked for."""
         refused = refusal(request.method, request.version, request.raw_headers, has_body=request.body_exists)

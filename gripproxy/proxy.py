@@ -70,16 +70,21 @@ class Proxy:
         self._backend = backend
         self._metrics = metrics
         self._links = Links(backend, routes)
-        self._limits = config.limits
-        self._instructs = Instructs(config.limits, metrics)
-        self._keepalive_timeout = config.server.keepalive_timeout
         self.opening = Opening(backend, config.limits, self._refuse, self._fail)
-        self._forwarding = Forwarding(config.server)
+        self.configure(config)
         # Set by the server once both exist: a hold needs the connections, which need `handle`.
         self.connections: Connections
         self.holds: Holds
         # Replays under way; the set keeps them alive.
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def configure(self, config: Config) -> None:
+        """Go on by a configuration; the routes are those of its own by then, and holds keep what they began with."""
+        self._limits, self._keepalive_timeout = config.limits, config.server.keepalive_timeout
+        self._instructs = Instructs(config.limits, self._metrics)
+        self._forwarding = Forwarding(config.server)
+        self.opening.configure(config.limits)
+        self._links.forget_routes()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -320,9 +325,9 @@ class Proxy:
         client.id_fields = hold.route.id_fields(hold.request.fields)
         request = hold.request
         asked = replace(request, fields=asked_again(request.fields, outcome.last_ids))
+        route = self._routes.current(hold.route)
         try:
-            places = self._links.places("replay", hold.route)
-            await self._exchange(client, hold.route, asked, hold.origin, places=places)
+            await self._exchange(client, route, asked, hold.origin, places=self._links.places("replay", route))
             self._finish(client)
         except ConnectionResetError:
             pass

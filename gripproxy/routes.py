@@ -5,6 +5,7 @@ order holds: those for the request's protocol alone, then the longest path, then
 of request they stand in one flat tuple for each host, so that a lookup is a dictionary and mostly one comparison.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -118,20 +119,30 @@ def log_extra(id_fields: Fields) -> dict[str, str]:
 class Routes:
     """All routes. ``random_key`` signs Grip-Sig where no key is configured: libraries take its presence as proxied.
 
+    A route that is as it was among ``earlier`` ones is the very same.
+
     Raises: ConfigError when a key is none, or cannot sign where it has to.
     """
 
-    __slots__ = ("_all", "_exact", "_named", "_remembered", "_wildcards", "generated_fields")
+    __slots__ = ("_all", "_exact", "_known", "_named", "_remembered", "_signers", "_wildcards", "generated_fields")
 
-    def __init__(self, configuration: config.Config, random_key: bytes) -> None:
-        signers = _Signers(configuration, Key.from_bytes(random_key))
-        self._all = tuple(_resolve(configuration, index, signers) for index in range(len(configuration.routes)))
+    def __init__(self, configuration: config.Config, random_key: bytes, earlier: "Routes | None" = None) -> None:
+        known = earlier._signers if earlier is not None else {}
+        signers = _Signers(configuration, Key.from_bytes(random_key), known)
+        made = [_resolve(configuration, index, signers) for index in range(len(configuration.routes))]
+        if earlier is not None:
+            made = [route if (old := earlier.current(route)) != route else old for route in made]
+        self._all = tuple(made)
+        self._signers: dict[tuple[Key, str], Signer] = signers.made
+        # By id; where several have the same, by id and place.
+        ids = Counter(route.id for route in made)
+        self._known = {route.id if ids[route.id] == 1 else _place(route): route for route in made}
         by_host: dict[str, list[Route]] = {}
         for route in self._all:
             by_host.setdefault(route.host, []).append(route)
         # Ids that were given; those of routes without one say where they are found, and are nobody's to name.
-        ids = (setting.id for setting in configuration.routes)
-        self._named = {name: _by_name(route) for name, route in zip(ids, self._all, strict=True) if name}
+        names = (setting.id for setting in configuration.routes)
+        self._named = {name: _by_name(route) for name, route in zip(names, self._all, strict=True) if name}
         by_host.pop("", None)
         tables = [{host: _rules(routes, *kind) for host, routes in by_host.items()} for kind in _KINDS]
         # ".example.org" and "" ("*" without its star): every host that ends so.
@@ -166,6 +177,23 @@ class Routes:
         """The route whose id was given so, for a request that names it; whatever its host, path and protocol."""
         return self._named.get(name)
 
+    def current(self, route: Route) -> Route:
+        """The route that has this one's id now; what else it takes too, where several have the id.
+
+        It is itself where there is none, or one that its holds can't go on by: another realm has other channels, and
+        the two ways of WebSockets are different conversations.
+        """
+        named = None if route.host else self._named.get(route.id)
+        now = named or self._known.get(route.id) or self._known.get(_place(route))
+        if now is None or now.realm != route.realm or now.websocket != route.websocket:
+            return route
+        return now if not route.is_trusted else now.trusted or route
+
+    def become(self, other: "Routes") -> None:
+        """Take the place of these with others, from the next request on."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
+
     def __iter__(self) -> Iterator[Route]:
         return iter(self._all)
 
@@ -196,10 +224,11 @@ _PROTOCOLS = {False: ("any", "http"), True: ("any", "websocket")}
 class _Signers:
     """Keys of the configuration as keys, each signer once: routes of a realm share their signed tokens."""
 
-    def __init__(self, configuration: config.Config, random_key: Key) -> None:
+    def __init__(self, configuration: config.Config, random_key: Key, earlier: dict[tuple[Key, str], Signer]) -> None:
         self._config = configuration
         self._random_key = random_key
-        self._signers: dict[tuple[Key, str], Signer] = {}
+        self._earlier = earlier
+        self.made: dict[tuple[Key, str], Signer] = {}
         self._keys = {
             name: tuple(self.key(text, f"realms.{name}.key") for text in realm.key)
             for name, realm in configuration.realms.items()
@@ -228,7 +257,8 @@ class _Signers:
             name = f"realms.{route.realm}.key"
         else:
             key = self._random_key
-        return self._signers.setdefault((key, issuer), Signer(key, issuer)), name
+        signer = self._earlier.get((key, issuer)) or Signer(key, issuer)
+        return self.made.setdefault((key, issuer), signer), name
 
     def _signing(self, text: str, name: str) -> Key:
         key = self.key(text, name)
@@ -298,6 +328,11 @@ def _id_of(route: config.Route) -> str:
     """The name of a route that was given none: the requests that it is for."""
     tls = {None: "", True: ",tls", False: ",no-tls"}[route.tls]
     return f"{route.host.lower()}{route.path}" + (f",{route.protocol}" if route.protocol != "any" else "") + tls
+
+
+def _place(route: Route) -> tuple[str, str, str, str, bool | None]:
+    """What tells a route from others of its id."""
+    return route.id, route.host, route.path, route.protocol, route.tls
 
 
 def _by_name(route: Route) -> Route:

@@ -16,17 +16,21 @@ from typing import Any
 from aiohttp import web
 
 from gripproxy import __version__
-from gripproxy.auth import Publishers
 from gripproxy.backend import Backend
 from gripproxy.bus import make_bus
+from gripproxy.changes import Outcome
 from gripproxy.collector import Collector
 from gripproxy.config import Config, parse_address, warnings
+from gripproxy.config.source import Source
 from gripproxy.control import KEEP_ALIVE_GRACE, Control, request_log
 from gripproxy.delivery import Delivery
 from gripproxy.drain import HANDLER_GRACE, drain, finish
 from gripproxy.hub import Hub
+from gripproxy.logs import configure
 from gripproxy.metrics import Metrics
 from gripproxy.proxy import Proxy
+from gripproxy.reload import Reload
+from gripproxy.resolved import Resolved, resolve_config
 from gripproxy.routes import Routes
 from gripproxy.sessions import Sessions
 from gripproxy.subscriptions import Subscriptions
@@ -62,11 +66,13 @@ RESERVED_FILES = 256
 class Server:
     """One process of gripproxy."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, source: Source) -> None:
+        """``source`` is where the configuration comes from, to be read again."""
         self._config = config
+        self._source = source
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then end the holds and return.
+        """Serve until SIGTERM or SIGINT, then end the holds and return. SIGHUP has the configuration read again.
 
         Raises: ConfigError, also when an address can't be listened on.
         """
@@ -77,14 +83,25 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             # The first asks for an end in good order, the second for one at once.
             loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
+        has_terminal = os.isatty(0)
+
+        def hang_up() -> None:
+            if has_terminal and not os.isatty(0):
+                stop.set()  # nobody is there any more who could end what was started by hand
+            else:
+                reload.ask("SIGHUP")
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
         most = max(RESERVED_FILES, raise_file_limit() - RESERVED_FILES)
 
         metrics = Metrics()
         hub = Hub(loop, on_error=_log_fault)
         wheel = Wheel(loop, on_tick=lambda tick: setattr(hub, "tick", tick), on_error=_log_fault)
-        routes = Routes(config, secrets.token_bytes(32))
+        random_key = secrets.token_bytes(32)
+        start = resolve_config(config, random_key)
+        routes, certificates = start.routes, start.certificates
         on_request, on_retry = _counters(metrics)
-        backend = Backend(on_request=on_request, on_retry=on_retry)
+        backend = Backend(on_request=on_request, on_retry=on_retry, current=routes.current)
         proxy = Proxy(config, routes, backend, metrics)
         connections = Connections(
             proxy.handle,
@@ -99,7 +116,7 @@ class Server:
             max_line_size=config.limits.request_header,
             max_field_size=config.limits.request_header,
         )
-        sessions = Sessions(config.limits, {route.realm for route in routes if route.session})
+        sessions = Sessions(config.limits, realms_with_sessions(routes))
         delivery = Delivery(hub, config.limits, metrics, loop, sessions)
         holds = Holds(
             hub,
@@ -129,7 +146,11 @@ class Server:
                 delivery.forget_channel(realm, channel)
 
         hub.on_channel = on_channel
-        control = Control(config, Publishers(config), bus, metrics, time.time, subscriptions)
+
+        async def ask_to_reload() -> Outcome:
+            return await asyncio.shield(reload.ask("a request at the control door"))
+
+        control = Control(config, start.publishers, bus, metrics, time.time, subscriptions, ask_to_reload)
         publishers = web.Server(
             control.handle,
             keepalive_timeout=config.control.keepalive_timeout + KEEP_ALIVE_GRACE,
@@ -137,6 +158,27 @@ class Server:
             logger=request_log("gripproxy.http"),
         )
         zeromq = Zeromq(config, bus, subscriptions, metrics)
+
+        def take(new: Resolved) -> None:
+            """Go on by a new configuration: nothing here waits, and nothing can fail."""
+            config, limits = new.config, new.config.limits
+            routes.become(new.routes)
+            start.publishers.become(new.publishers)
+            certificates.become(new.certificates)
+            backend.renew()
+            proxy.configure(config)
+            connections.configure(limits.connections or most, config.server.keepalive_timeout, limits.request_header)
+            holds.limits, holds.keepalive_timeout = limits, config.server.keepalive_timeout
+            sessions.configure(limits, realms_with_sessions(routes))
+            delivery.configure(limits)
+            subscriptions.configure(limits.subscription_linger)
+            control.configure(config)
+            zeromq.configure(config)
+            if config.log != self._config.log:
+                configure(config.log)
+            self._config = config
+
+        reload = Reload(self._source, start, random_key, take, metrics)
         metrics.watch(
             "connections",
             lambda: {"http": len(connections.connections), **Counter(hold.transport_name for hold in holds.open)},
@@ -149,9 +191,11 @@ class Server:
         metrics.watch("passes", lambda: hub.passes)
         metrics.watch("sessions", lambda: sessions.count(loop.time()))
         metrics.watch("session_drops", lambda: sessions.drops)
+        metrics.watch("certificates", lambda: certificates.seconds_left(time.time()))
 
+        tls = certificates.listener() if certificates else None
         client_doors = [
-            await self._listen("server.listen", address, connections.accept, tls=self._tls())
+            await self._listen("server.listen", address, connections.accept, tls=tls)
             for address in config.server.listen
         ]
         control_door = await self._listen("control.listen", config.control.listen, publishers)
@@ -161,9 +205,10 @@ class Server:
             raise config.error("zeromq", f"cannot use {error.strerror}") from None
         inputs = asyncio.create_task(zeromq.run(), name="the ZeroMQ inputs")
         carrier = asyncio.create_task(bus.run(), name="the bus")
-        for task in (inputs, carrier):
+        reloading = asyncio.create_task(reload.run(), name="reloading")
+        for task in (inputs, carrier, reloading):
             task.add_done_callback(_log_end)
-        for text in warnings(config):
+        for text in (*warnings(config), *certificates.warnings(time.time())):
             log.warning("%s", text)
         for name in sorted({route.realm for route in routes}):
             if not config.realms[name].key:
@@ -182,6 +227,8 @@ class Server:
         finally:
             log.info("stopping: %d clients are held", len(holds.open))
             control.unready = "The proxy is stopping."
+            reloading.cancel()
+            config = self._config
             for door in client_doors:
                 door.close()
             connections.pre_shutdown()
@@ -191,7 +238,7 @@ class Server:
             # Last: what is published meanwhile is for those who were still held.
             control_door.close()
             inputs.cancel()
-            await asyncio.wait([inputs])
+            await asyncio.wait([inputs, reloading])
             zeromq.close()
             carrier.cancel()
             await asyncio.wait([carrier])
@@ -221,13 +268,10 @@ class Server:
                 tune(listener)
         return server
 
-    def _tls(self) -> ssl.SSLContext | None:
-        server = self._config.server
-        if not server.certificate:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(server.certificate, server.certificate_key or None)
-        return context
+
+def realms_with_sessions(routes: Routes) -> set[str]:
+    """The realms that have a route of which sessions are kept."""
+    return {route.realm for route in routes if route.session}
 
 
 def why_not(error: OSError) -> str:

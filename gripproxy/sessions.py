@@ -76,8 +76,6 @@ class Sessions:
     """The sessions and rules of all realms that keep any; times are the loop's, channels have their route's prefix."""
 
     def __init__(self, limits: Limits, realms: Collection[str] = ()) -> None:
-        self._limits = limits
-        self._realms = frozenset(realms)
         self._serial = 0
         self._held: dict[Key, _Session] = {}
         # Those without a member, the one used longest ago first.
@@ -92,6 +90,15 @@ class Sessions:
         self.drops = {"age": 0, "session": 0, "last-id": 0, "rule": 0}
         # Of these, when each may be warned of again
         self._quiet_until: dict[str, float] = {}
+        self.configure(limits, realms)
+
+    def configure(self, limits: Limits, realms: Collection[str]) -> None:
+        """Go on with other limits, and for other realms; what is kept of one that is not among them goes with time."""
+        self._limits = limits
+        self._realms = frozenset(realms)
+        while self._resting and len(self) > limits.sessions:
+            self._resting.popitem(last=False)
+            self.drops["session"] += 1
 
     def __len__(self) -> int:
         return len(self._held) + len(self._resting)

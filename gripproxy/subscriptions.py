@@ -52,6 +52,12 @@ class Subscriptions:
         if watch is not None:
             watch.on_channel(channel, has_subscribers)
 
+    def configure(self, linger: float) -> None:
+        """Tell of the last subscriber's leaving after another time from now on."""
+        self._linger = linger
+        for watch in self._watches.values():
+            watch.set_linger(linger)
+
     def watch(self, realm: str) -> "Watch":
         """Watch a realm from now on, for the rest of the process's life."""
         watch = self._watches.get(realm)
@@ -114,6 +120,15 @@ class Watch:
                 self._timer = self._loop.call_later(self._linger, self._leave)
         else:
             self._drop(channel)
+
+    def set_linger(self, seconds: float) -> None:
+        """Have channels linger for another time, those that do already included."""
+        later = seconds - self._linger  # for all, so that the earliest stay first
+        self._linger = seconds
+        self._leaving = {channel: due + later for channel, due in self._leaving.items()}
+        if self._timer is not None:
+            self._timer.cancel()
+            self._leave()
 
     def _leave(self) -> None:
         """Drop the channels whose time has come, and wait for the next."""

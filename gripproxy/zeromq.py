@@ -94,6 +94,10 @@ class Zeromq:
             self.close()
             raise
 
+    def configure(self, config: Config) -> None:
+        """Take items by other limits from now on; the sockets stay as they are."""
+        self._intake.configure(config)
+
     async def run(self) -> None:
         """Publish what comes in, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -184,10 +188,14 @@ class Intake:
 
     def __init__(self, config: Config, bus: Bus, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._realm = config.zeromq.realm
-        self._item_max = config.realms[self._realm].max_item
         self._bus = bus
         self._metrics = metrics
         self._faults = Faults(clock)
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Take items by other limits from now on."""
+        self._item_max = config.realms[self._realm].max_item
 
     async def publish(self, name: str, messages: list[list[bytes]], read: Callable[[list[bytes]], Item]) -> None:
         """Publish the items of messages, each a list of parts, in one batch; ``name`` is the input's, for the log."""

@@ -25,10 +25,12 @@ FLOORS = {
     "import_routes": 6,
     "zeromq": 6,  # a door without HTTP
     "logs": 6,
+    "reload": 6,
     "drain": 5,  # the end of holds
     "instructs": 5,  # from an answer to a hold
     "holding": 5,
     "opening": 5,
+    "resolved": 4,  # what a configuration comes to
     "forwarding": 4,  # holds
     "links": 4,
     "delivery": 4,
@@ -42,6 +44,8 @@ FLOORS = {
     "sessions": 2,
     "metrics": 2,
     "collector": 2,
+    "certificates": 2,
+    "changes": 2,
     "grip": 1,  # the protocol
     "config": 0,  # ground
 }

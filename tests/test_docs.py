@@ -15,6 +15,7 @@ import pytest
 
 from gripproxy import config
 from gripproxy.__main__ import main
+from gripproxy.changes import APPLIED, APPLIED_WHOLE
 from gripproxy.config import Config, setting_types
 from gripproxy.config.reader import inner_struct
 from gripproxy.errors import ConfigError
@@ -155,6 +156,25 @@ def test_options_in_the_text_are_the_commands(name: str, command: str) -> None:
     named = {option for span in code(text) for option in re.findall(r"(?:^|\s)(--[a-z][a-z-]*)", span)}
     assert named
     assert set() == named - options(command)
+
+
+def test_settings_that_need_a_restart_are_those_that_a_reload_does_not_apply() -> None:
+    """The row of what needs a restart, `table.name`, `name`; `[table]`."""
+    row = next(cells for cells in rows(TEXTS["docs/configuration.md"]) if cells[1].startswith("A restart."))
+    named = set()
+    for part in row[0].split(";"):
+        first, *others = code(part)
+        table, _, name = first.strip("[]").partition(".")
+        names = [name, *others] if name else list(setting_types(setting_types(Config)[table]))
+        named |= {f"{table}.{name}" for name in names}
+    waiting = {
+        f"{table}.{name}"
+        for table, kind in setting_types(Config).items()
+        if table not in APPLIED_WHOLE
+        for name in setting_types(kind)
+        if name not in APPLIED.get(table, ())
+    }
+    assert waiting == named
 
 
 def test_targets_of_make_exist() -> None:

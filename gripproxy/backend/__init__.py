@@ -63,14 +63,17 @@ class Backend:
         now: Callable[[], float] = time.time,
         on_request: Callable[[str, float], None] | None = None,
         on_retry: Callable[[], None] | None = None,
+        current: Callable[[Route], Route] = lambda route: route,
     ) -> None:
         """``now`` gives the wall clock for Grip-Sig.
 
         ``on_request(result, seconds)`` is told each request's outcome, ``on_retry()`` that one is sent again.
+        ``current(route)`` tells the route that is now what one of an earlier configuration was.
         """
         self._loop = asyncio.get_running_loop()
         self._pool = Pool(self._loop)
         self._now = now
+        self.current = current
         self._on_request = on_request
         self._on_retry = on_retry
         # Target -> when it may be tried first again
@@ -80,6 +83,12 @@ class Backend:
     async def close(self) -> None:
         """Close the pool."""
         await self._pool.close()
+
+    def renew(self) -> None:
+        """Load the files of TLS again for the next connections; requests under way are not disturbed."""
+        self._pool.renew()
+        now = self._loop.time()
+        self._resting = {target: until for target, until in self._resting.items() if until > now}
 
     async def fetch(
         self,

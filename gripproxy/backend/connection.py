@@ -189,18 +189,31 @@ class Pool(aiohttp.TCPConnector):
 
         Raises: TimeoutError, aiohttp.ClientError, OSError, ssl.SSLError.
         """
-        key: Any = (target, route.connect_timeout)
-        if target.scheme == "https":
-            key = (*key, route.host_header, route.verify, route.ca, route.client_cert, route.client_key)
-        way = self._ways.get(key)
-        if way is None:
-            way = self._ways[key] = Way(route, target, self._loop)
+        way = self.way(route, target)
         while True:
             connection = await self.connect(way, [], way.timeout)
             if not connection.protocol.should_close:  # type: ignore[union-attr]  # of a connection in hand
                 return connection
             # It has said something since its last answer, which nobody asked for.
             connection.close()
+
+    def way(self, route: Route, target: Target) -> Way:
+        """Return the way to a target, one for all routes that go there alike."""
+        key: Any = (target, route.connect_timeout)
+        if target.scheme == "https":
+            key = (*key, route.host_header, route.verify, route.ca, route.client_cert, route.client_key)
+        way = self._ways.get(key)
+        if way is None:
+            way = self._ways[key] = Way(route, target, self._loop)
+        return way
+
+    def renew(self) -> None:
+        """Connect with what the files of TLS hold now.
+
+        A pooled connection is found by its TLS context, so those of old contexts are not used again, and closed when
+        their idle time is over; all others are pooled as before.
+        """
+        self._ways.clear()
 
 
 def _tls_context(route: Route) -> ssl.SSLContext | bool:

@@ -19,6 +19,7 @@ from gripproxy.config.reader import (
     Reader,
     Secret,
     SettingError,
+    Stamp,
     hint,
     setting_error,
     setting_types,
@@ -85,14 +86,31 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Seconds over which held connections are ended at shutdown, so that clients do not come back all at once; requests
     # under way get drain.HANDLER_GRACE more.
     shutdown_timeout: Seconds = 10.0
-    # PEM files. With a certificate clients are served over TLS; the key may stand in the certificate's file.
-    certificate: File = File("")
-    certificate_key: File = File("")
+    # PEM files. With certificates clients are served over TLS: the one that has the name they ask for, or the first.
+    # A key for each, "" where it stands in the certificate's file; none at all if all do.
+    certificate: tuple[File, ...] = ()
+    certificate_key: tuple[File, ...] = ()
+    # Whether a change of this file, or of one that it names, is a reload. Off: half an edit may be legal, and obeyed.
+    watch: bool = False
 
     def __post_init__(self) -> None:
         _check(self, _SERVER_CHECKS)
+        for name in ("certificate", "certificate_key"):
+            if getattr(self, name) == ("",):  # how one says that there is none, in a variable above all
+                msgspec.structs.force_setattr(self, name, ())
         if self.certificate_key and not self.certificate:
             raise SettingError("certificate", "is missing, though certificate_key is given")
+        if self.certificate_key and len(self.certificate_key) != len(self.certificate):
+            counts = f"{len(self.certificate_key)} for {len(self.certificate)}"
+            raise SettingError("certificate_key", f'must be one for each certificate, not {counts}; "" if in its file')
+        if "" in self.certificate:
+            raise SettingError(f"certificate[{self.certificate.index(File(''))}]", "must be the path of a file")
+
+    @property
+    def certificate_pairs(self) -> tuple[tuple[File, File], ...]:
+        """Each certificate with its key, "" where that stands in the certificate's file."""
+        keys = self.certificate_key or (File(""),) * len(self.certificate)
+        return tuple(zip(self.certificate, keys, strict=True))
 
 
 class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -354,15 +372,20 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return setting_error(self.source, key, reason)
 
 
-def load(path: Path | None, environment: Mapping[str, str] = {}, overrides: Mapping[str, Any] = {}) -> Config:
+def load(
+    path: Path | None,
+    environment: Mapping[str, str] = {},
+    overrides: Mapping[str, Any] = {},
+    stamps: dict[str, Stamp] | None = None,
+) -> Config:
     """The configuration from a file, overridden by the environment, overridden by the command line.
 
     Overrides are keyed like ``server.listen``; None is passed over. ``backend`` stands for one route that takes every
-    request to that URL, in place of all routes of the file.
+    request to that URL, in place of all routes of the file. ``stamps`` gets those of all files that are looked at.
 
     Raises: ConfigError, ``FILE: KEY: reason``, in one line.
     """
-    reader = Reader(path)
+    reader = Reader(path, stamps)
     tables = reader.tables()
     reader.put_environment(tables, environment, Config)
     for key, value in overrides.items():

@@ -6,6 +6,7 @@ says what it holds by its types, and checks the rest when it is made.
 
 import difflib
 import math
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +23,10 @@ _ENVIRONMENT = "environment"
 
 T = TypeVar("T", bound=Struct)
 
+# Device, inode, size, and the times of the last change of content and of anything, in nanoseconds: they tell a file
+# from the one that stands there later. None where there is none.
+Stamp = tuple[int, int, int, int, int] | None
+
 
 class Secret(str):
     """The text of a key, with ``file:`` already replaced by what the file holds; never shown."""
@@ -36,6 +41,15 @@ class File(str):
     """The path of a file that exists; a relative one starts from the folder of the configuration file."""
 
     __slots__ = ()
+
+
+def stamp_of(path: str | Path) -> Stamp:
+    """The stamp of the file that a path leads to: links are followed, so one that leads elsewhere has another stamp."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class SettingError(ValueError):
@@ -72,11 +86,15 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 class Reader:
-    """Reads for one file (or none), so that errors can name it and relative paths start from its folder."""
+    """Reads for one file (or none), so that errors can name it and relative paths start from its folder.
 
-    def __init__(self, path: Path | None) -> None:
+    ``stamps`` gets that of each file that is looked at, taken before it is read.
+    """
+
+    def __init__(self, path: Path | None, stamps: dict[str, Stamp] | None = None) -> None:
         self._path = path
         self._folder = path.parent if path is not None else Path()
+        self._stamps = stamps if stamps is not None else {}
 
     @property
     def source(self) -> str:
@@ -94,6 +112,7 @@ class Reader:
         """
         if self._path is None:
             return {}
+        self._stamps[self.source] = stamp_of(self._path)
         try:
             return tomllib.loads(self._path.read_bytes().decode())
         except OSError as error:
@@ -186,8 +205,8 @@ class Reader:
             except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
                 raise self.error(variable, f"is not JSON: {error}", _ENVIRONMENT) from None
         elif is_list:
-            # A key may hold commas, so a list of keys is either one text or JSON.
-            value = [text] if _holds(kind, Secret) else [one for one in map(str.strip, text.split(",")) if one]
+            # A key or a path may hold commas, so a list of them is either one text or JSON.
+            value = [text] if is_bytes else [one for one in map(str.strip, text.split(",")) if one]
         if is_table:
             return value
         # Converted at once, so that an error names the variable; kept as text where converting means reading a file.
@@ -243,6 +262,7 @@ class Reader:
 
     def _existing(self, text: str) -> Path:
         path = self._folder / text
+        self._stamps[str(path)] = stamp_of(path)
         try:
             is_there = path.is_file()
         except OSError as error:  # a name that is too long, a folder that is closed

@@ -2,6 +2,7 @@
 
     POST /publish/  /realm/NAME/publish/  /service/NAME/publish/      items for the realm (``/publish/``: "default")
     POST /recover/  /realm/NAME/recover/                              forget what was delivered, refresh the holds
+    POST /reload/                                                     read the configuration again
     GET  /realm/NAME/subscriptions/items/  .../stream/                which channels have subscribers
     GET  /  /health  /ready  /metrics
 
@@ -17,6 +18,7 @@ from aiohttp import hdrs, web
 
 from gripproxy.auth import Publishers, challenge
 from gripproxy.bus import Bus
+from gripproxy.changes import Outcome
 from gripproxy.config import DEFAULT_REALM, Config
 from gripproxy.control.answer import (
     CONTENT_TYPES,
@@ -78,11 +80,11 @@ class Control:
         metrics: Metrics,
         clock: Callable[[], float],
         subscriptions: Subscriptions,
+        reload: Callable[[], Awaitable[Outcome]],
     ) -> None:
-        """``clock`` tells the seconds since the epoch."""
-        self._body_max = config.control.max_body
-        self._item_max = {name: realm.max_item for name, realm in config.realms.items() if realm.max_item}
-        self._has_metrics = config.control.metrics
+        """``clock`` tells the seconds since the epoch; ``reload()`` reads the configuration again."""
+        self.configure(config)
+        self._reload = reload
         self._idle_time = int(config.control.keepalive_timeout)
         self._publishers = publishers
         self._bus = bus
@@ -101,7 +103,14 @@ class Control:
             "recover": self._recover_realm,
             "subscriptions": self._list_subscriptions,
             "subscription-stream": self._stream_subscriptions,
+            "reload": self._reload_configuration,
         }
+
+    def configure(self, config: Config) -> None:
+        """Go on by a configuration, from the next request on; its keys are those of the publishers by then."""
+        self._body_max = config.control.max_body
+        self._item_max = {name: realm.max_item for name, realm in config.realms.items() if realm.max_item}
+        self._has_metrics = config.control.metrics
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every refusal is an answer too, in the form that was asked for."""
@@ -149,6 +158,15 @@ class Control:
         self._metrics.publishes["200"] += 1
         return self._answer(request, 200, form, "Updated")
 
+    async def _reload_configuration(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        self._admit(request, DEFAULT_REALM, form)
+        if self.unready:
+            raise RefusalError(503, self.unready)
+        outcome = await self._reload()
+        if outcome.result == "refused":
+            raise RefusalError(422, outcome.text)
+        return self._answer(request, 200, form, outcome.text)
+
     async def _list_subscriptions(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
         self._authorize(request, target.realm)
         body = self._monitor.items(target.realm, request.query.get("since"))
@@ -159,7 +177,13 @@ class Control:
         self, request: web.BaseRequest, target: Target, form: str | None
     ) -> web.StreamResponse:
         self._authorize(request, target.realm)
-        return await self._monitor.stream(target.realm, request)
+        keys = self._publishers.keys(target.realm)
+
+        def is_welcome() -> bool:
+            """Whether the realm is there still, and so are its keys: the client may have been let in by any of them."""
+            return target.realm in self._publishers and keys <= self._publishers.keys(target.realm)
+
+        return await self._monitor.stream(target.realm, request, is_welcome)
 
     async def _tell_about(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
         return self._answer(request, 200, form, "gripproxy control")
@@ -218,6 +242,7 @@ class Control:
         text = str(refusal)[:ERROR_MAX]
         if target.endpoint in ("publish", "recover"):
             self._metrics.publishes[str(refusal.status)] += 1
+        if target.endpoint in ("publish", "recover", "reload"):
             self._refusals.add(refusal.status, target, request.protocol.peername, text)
         idle_time = None if refusal.is_last or not request.keep_alive else self._idle_time
         return encode_answer(refusal.status, form, text, idle_time, refusal.fields, request.method == "HEAD")

@@ -9,7 +9,7 @@ to start over.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import HttpVersion11, web
 from msgspec import json
@@ -62,8 +62,10 @@ class Monitor:
             end = start + len(changes)
         return json.encode({"items": [_item(change) for change in changes or ()], "last_cursor": watch.cursor(end)})
 
-    async def stream(self, realm: str, request: web.BaseRequest) -> web.StreamResponse:
-        """Write changes to a client as they come, until it leaves or falls behind, or all ends.
+    async def stream(
+        self, realm: str, request: web.BaseRequest, is_welcome: Callable[[], bool] = lambda: True
+    ) -> web.StreamResponse:
+        """Write changes to a client as they come, until it leaves, falls behind or is not welcome, or all ends.
 
         Raises: RefusalError when there are too many already.
         """
@@ -77,6 +79,8 @@ class Monitor:
         try:
             await response.prepare(request)
             async for lines in follow(watch):
+                if not is_welcome():
+                    break
                 async with asyncio.timeout(WRITE_TIMEOUT):
                     await response.write(lines)
         except TimeoutError:

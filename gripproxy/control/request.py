@@ -45,6 +45,7 @@ PATHS = {
     ("service", "*", "publish"): "publish",
     ("recover",): "recover",
     ("realm", "*", "recover"): "recover",
+    ("reload",): "reload",
     ("realm", "*", "publish", "*"): "channel",
     ("subscriptions", "items"): "subscriptions",
     ("subscriptions", "stream"): "subscription-stream",
@@ -59,6 +60,7 @@ METHODS = {
     "metrics": ("GET", "HEAD"),
     "publish": ("POST",),
     "recover": ("POST",),
+    "reload": ("POST",),
     "subscriptions": ("GET", "HEAD"),
     "subscription-stream": ("GET",),
 }

@@ -84,6 +84,15 @@ class History:
         self.expired = 0
         self.forgotten = 0
 
+    def configure(self, ttl: float, items_max: int, bytes_max: int) -> None:
+        """Go on with other bounds: at once for the time, for each channel with its next item for the others."""
+        if later := ttl - self._ttl:
+            for serial, (expiry, key, item, size) in self._entries.items():
+                self._entries[serial] = (expiry + later, key, item, size)
+        self._ttl, self._items_max, self._bytes_max = ttl, items_max, bytes_max
+        while self._entries and not items_max:  # or what is not added any more would seem never to have come
+            self.expired = self._drop_oldest(next(iter(self._entries.values()))[1])
+
     def add(self, key: Hashable, item: Item, now: float) -> None:
         """Keep an item that goes out."""
         self.serial += 1

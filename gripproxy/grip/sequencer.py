@@ -68,6 +68,20 @@ class Sequencer:
         self.forgotten_duplicates = 0
         self.forgotten_last_ids = 0
 
+    def configure(
+        self, *, wait: float, duplicate_ttl: float, history_ttl: float, history_items: int, history_bytes: int
+    ) -> None:
+        """Go on with other bounds, as if they had always been so."""
+        # The times of a table move together, so that they stay in order.
+        if later := wait - self._wait:
+            for key, deadline in self._deadlines.items():
+                self._deadlines[key] = deadline + later
+        if later := duplicate_ttl - self._duplicate_ttl:
+            for one, until in self._seen.items():
+                self._seen[one] = until + later
+        self._wait, self._duplicate_ttl = wait, duplicate_ttl
+        self._history.configure(history_ttl, history_items, history_bytes)
+
     @property
     def forgotten_history(self) -> int:
         """Items that the total bound of the history pushed out before their time."""

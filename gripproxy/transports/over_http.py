@@ -109,6 +109,7 @@ class OverHttp:
     async def _ask(self, request: SessionRequest) -> list[Command]:
         """POST one request; return what its answer wants done."""
         now = asyncio.get_running_loop().time
+        self._route = self._backend.current(self._route)
         asked = Request("POST", self._target, unpack_fields(self._fields) + request.fields, request.body)
         try:
             response = await self._backend.fetch(self._route, asked)

@@ -78,6 +78,16 @@ class Connections(web.Server):
         self.refused = 0
         self.open = 0
 
+    def configure(self, limit: int, keepalive_timeout: float, header_max: int) -> None:
+        """Take other settings for the connections that come from now on."""
+        self._limit = limit
+        self._is_full = False
+        self._kwargs |= {
+            "keepalive_timeout": keepalive_timeout,
+            "max_line_size": header_max,
+            "max_field_size": header_max,
+        }
+
     def accept(self) -> asyncio.Protocol:
         """Return the protocol of a connection that has come in: one that refuses it, where there is no room."""
         if self._limit and self.open >= self._limit:

@@ -194,3 +194,17 @@ def test_a_bad_key_is_named() -> None:
     made = Config(realms={"a": Realm(key=(Secret("hex:x"),))}, source="config.toml")
     with pytest.raises(ConfigError, match=r"config\.toml: realms\.a\.key: the key is not valid hex"):
         Publishers(made)
+
+
+def test_with_other_keys_what_was_good_is_not_any_more() -> None:
+    """Also a token that is remembered as good."""
+    publishers = Publishers(Config(realms={"a": Realm(key=(Secret("old"),)), "b": Realm()}))
+    old, new = bearer(b"old", "a"), bearer(b"new", "a")
+    for _ in range(2):
+        publishers.check("a", old, False, NOW)
+    publishers.become(Publishers(Config(realms={"a": Realm(key=(Secret("new"),))})))
+    with pytest.raises(AuthError):
+        publishers.check("a", old, False, NOW)
+    publishers.check("a", new, False, NOW)
+    assert "b" not in publishers
+    assert (frozenset({Key.from_text("new")}), frozenset()) == (publishers.keys("a"), publishers.keys("b"))

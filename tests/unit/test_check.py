@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from gripproxy.__main__ import main
 from gripproxy.check import check
 from gripproxy.errors import ConfigError
+from tests.unit.certificate_files import write_certificate
 
 
 def test_a_backend_alone_is_described() -> None:
@@ -217,3 +218,19 @@ def self_signed() -> tuple[bytes, bytes]:
     return certificate.public_bytes(pem), key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def test_certificates_are_described_with_their_names_and_ends(tmp_path: Path) -> None:
+    files = [
+        write_certificate(tmp_path / "one.pem", ["one.test", "*.one.test"]),
+        write_certificate(tmp_path / "two.pem", [], 86_400 * 3 + 60),
+    ]
+    path = tmp_path / "config.toml"
+    path.write_text("[server]\ncertificate = ['one.pem', 'two.pem']\n[[routes]]\nbackends = 'http://a'\n")
+    lines = check(path)
+    assert "clients on 127.0.0.1:7999 with TLS" == lines[0]
+    assert lines[1].startswith(f"certificate {files[0]} for one.test, *.one.test, until 2")
+    assert lines[2].startswith(f"certificate {files[1]} for no name, until 2")
+    warnings = [line for line in lines if line.startswith("warning: ")]
+    assert warnings[0].startswith(f"warning: server.certificate[1]: {files[1]!r} expires in 3 days, on 2")
+    assert warnings[1].startswith(f"warning: server.certificate[1]: {files[1]!r} is never used: ")

@@ -212,3 +212,10 @@ def test_a_closed_delivery_waits_for_nothing(delivery: Delivery, hub: FakeHub, l
     delivery.close()
     loop.advance(10)
     assert [("r", "1")] == hub.delivered
+
+
+def test_other_limits_count_for_what_waits_too(delivery: Delivery, hub: FakeHub, loop: Loop) -> None:
+    delivery.receive("r", (item("1"), item("3", "2")))
+    delivery.configure(Limits(message_wait=1.0))
+    loop.advance(1.0)
+    assert [("r", "1"), ("r", "3")] == hub.delivered

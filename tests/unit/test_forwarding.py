@@ -143,7 +143,7 @@ def test_all_that_a_trusted_proxy_says_goes_on() -> None:
 
 @pytest.mark.parametrize(("is_secure", "expected"), [(True, b"https"), (False, b"http")])
 def test_the_scheme_is_the_listeners(is_secure: bool, expected: bytes) -> None:
-    server = Server(certificate=File("c.pem")) if is_secure else Server()
+    server = Server(certificate=(File("c.pem"),)) if is_secure else Server()
     got = Forwarding(server).fields(Request(), route(), "example.com")  # type: ignore[arg-type]
     assert expected == dict(got)[b"X-Forwarded-Proto"]
 
@@ -256,7 +256,7 @@ def test_websocket_requests(fields: Fields, expected: bool) -> None:
 def test_who_says_that_a_request_is_secure(
     fields: Fields, trusted: tuple[str, ...], has_certificate: bool, expected: bool
 ) -> None:
-    server = Server(trusted_proxies=trusted, certificate=File("c.pem" if has_certificate else ""))
+    server = Server(trusted_proxies=trusted, certificate=(File("c.pem"),) if has_certificate else ())
     assert expected == Forwarding(server).is_secure(Request((HOST, *fields)))  # type: ignore[arg-type]
 
 

@@ -450,7 +450,7 @@ def test_a_compressed_answer_is_decoded() -> None:
 
 def test_a_host_that_a_client_made_up_is_not_asked_where_no_route_leads() -> None:
     async def test(world: World) -> None:
-        route = replace(world.route, host="*")
+        route = replace(world.route, id="any", host="*")
         for host, path in (("made-up.test", "/next"), ("secret.test", "/next")):
             with pytest.raises(BackendError, match="has no route"):
                 await world.links.fetch(world.arrivals, route, host, f"http://{host}{path}", {}, 0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gripproxy import config
-from gripproxy.config import Config, Realm, Secret
+from gripproxy.config import Config, Realm, Secret, Server
 from gripproxy.errors import ConfigError
 from gripproxy.grip.fields import Fields
 from gripproxy.grip.tokens import Key, verify
@@ -401,3 +401,99 @@ def test_a_bad_key_is_named_with_its_file(realm: Realm, route: dict[str, Any], k
         Routes(made, RANDOM)
 
     assert f"config.toml: {key}: the key is not valid base64" == str(caught.value)
+
+
+# --- routes that are read again
+
+
+def again(earlier: Routes, *settings: Mapping[str, Any], realms: dict[str, Realm] | None = None) -> Routes:
+    """The same as ``routes``, behind earlier ones."""
+    all_routes = tuple(config.Route(**{"backends": BACKENDS, **one}) for one in settings)
+    return Routes(Config(routes=all_routes, realms=realms or {}), RANDOM, earlier)
+
+
+def test_a_route_that_did_not_change_is_the_very_same() -> None:
+    """With its signer, whatever stands before it now."""
+    realms = {"r": Realm(key=(Secret("k"),))}
+    earlier = routes({"host": "a"}, {"host": "b", "realm": "r", "upstream_key": Secret("u")}, realms=realms)
+    later = again(earlier, {"host": "c"}, {"host": "b", "realm": "r", "upstream_key": Secret("u")}, realms=realms)
+    assert earlier.match("b", "/") is later.match("b", "/")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"realms": {"r": Realm(key=(Secret("other"),))}},
+        {"setting": {"prefix": "p"}},
+        {"setting": {"backends": ("http://elsewhere",)}},
+    ],
+)
+def test_a_route_that_changed_is_another_and_follows_the_one_before(other: dict[str, Any]) -> None:
+    setting = {"id": "x", "realm": "r"}
+    realms = {"r": Realm(key=(Secret("k"),))}
+    earlier = routes(setting, realms=realms)
+    (before,) = earlier
+    later = again(earlier, {**setting, **other.get("setting", {})}, realms=other.get("realms", realms))
+    (after,) = later
+    assert before != after
+    assert (after, before) == (later.current(before), earlier.current(before))
+
+
+@pytest.mark.parametrize("other", [{"id": "y"}, {"realm": "s"}, {"websocket": "passthrough"}])
+def test_a_route_that_nothing_follows_stays_what_it_was(other: dict[str, Any]) -> None:
+    """It has no successor of its id, or one with other channels or another way of WebSockets."""
+    earlier = routes({"id": "x"})
+    (before,) = earlier
+    later = again(earlier, {"id": "x", **other}, realms={"s": Realm()})
+    assert before is later.current(before)
+
+
+def test_routes_with_the_same_id_are_followed_by_place() -> None:
+    both = [{"id": "x", "host": "a"}, {"id": "x", "host": "b"}]
+    earlier = routes(*both)
+    later = again(earlier, *({**one, "prefix": "p"} for one in both))
+    for host in "ab":
+        before = earlier.match(host, "/")
+        assert before is not None
+        assert later.match(host, "/") is later.current(before)
+
+
+def test_the_trusted_side_of_a_route_is_followed_by_the_trusted_side() -> None:
+    earlier = routes({"id": "x", "upstream_key": Secret("u")})
+    (before,) = earlier
+    assert before.trusted is not None
+    (after,) = later = again(earlier, {"id": "x", "upstream_key": Secret("u"), "prefix": "p"})
+    assert after.trusted is later.current(before.trusted)
+    assert before.trusted is again(earlier, {"id": "x"}).current(before.trusted)
+
+
+def test_routes_become_others() -> None:
+    """What a host was remembered to lead to counts no more."""
+    now = routes({"host": "a"})
+    assert (None, 1) == (now.match("b", "/"), len(now))
+    now.become(again(now, {"host": "b"}, {"host": "c"}))
+    assert (None, 2) == (now.match("a", "/"), len(now))
+    assert now.match("b", "/") is not None
+
+
+def test_a_route_that_was_named_is_followed_by_one_that_is_named() -> None:
+    """Its host says nothing."""
+    server = Server(accept_pushpin_route=True)
+
+    def made(host: str, earlier: Routes | None = None) -> Routes:
+        x = config.Route(id="x", host=host, backends=BACKENDS, upstream_key=Secret("u"))
+        return Routes(
+            Config(routes=(x, config.Route(id="y", host="", backends=BACKENDS)), server=server), RANDOM, earlier
+        )
+
+    earlier = made("a")
+    later = made("b", earlier)
+    for name in "xy":
+        before = earlier.named(name)
+        assert before is not None
+        assert later.named(name) is later.current(before)
+    named = earlier.named("x"), later.named("x")
+    assert named[0] is not None
+    assert named[0].trusted is not None
+    assert named[1] is not None
+    assert named[1].trusted is later.current(named[0].trusted)

@@ -357,3 +357,16 @@ class Model(RuleBasedStateMachine):
 
 Model.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestSessionsAtRandom = Model.TestCase
+
+
+def test_other_limits_count_at_once(sessions: Sessions) -> None:
+    """Fewer sessions, and one last id of each with its next change; another realm keeps sessions."""
+    for number, sid in enumerate("stu"):
+        put(sessions, sid, ("a", "1"), ("b", "1"), now=float(number))
+    sessions.configure(Limits(sessions=2, session_last_ids=1), ("r", "new"))
+    assert (2, 1) == (len(sessions), sessions.drops["session"])
+    put(sessions, "u", ("c", "1"), now=3.0)
+    assert ({"c": "1"}, {}) == (known(sessions, "u", now=3.0), known(sessions, "s", now=3.0))
+    put(sessions, "s", ("a", "1"), now=3.0, realm="q")
+    put(sessions, "s", ("a", "1"), now=3.0, realm="new")
+    assert ({}, {"a": "1"}) == (known(sessions, realm="q", now=3.0), known(sessions, realm="new", now=3.0))

@@ -260,3 +260,19 @@ def test_after_the_end_nothing_waits_and_no_timer_is_left() -> None:
 
     assert ([], True) == (told(watch), hub.subscriptions.watch("later").is_closed)
     asyncio.run(watch.wait(0))
+
+
+@pytest.mark.parametrize(("linger", "seconds"), [(10.0, 10.0), (90.0, 90.0), (0.0, 0.0)])
+def test_another_linger_counts_for_channels_that_linger_too(linger: float, seconds: float) -> None:
+    hub = Hub(a=1, b=1)
+    watch = hub.watch()
+    hub.change("-a")
+    hub.subscriptions.configure(linger)
+    hub.loop.go_on(max(0.0, seconds - 0.1))
+    hub.change("-b")
+    assert ([] if linger else ["-a", "-b"]) == told(watch)
+
+    hub.loop.go_on(LEAVE_EVERY)
+    assert "-a" in told(watch)
+    hub.loop.go_on(seconds)
+    assert ["-a", "-b"] == told(watch)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gripproxy.backend.connection import BackendConnection
+from gripproxy import config
+from gripproxy.backend.connection import BackendConnection, Pool
+from gripproxy.routes import Route, Routes
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 Answer = tuple[int, bytes]
@@ -258,3 +260,27 @@ def test_any_bytes_are_a_response_or_an_error(parts: list[bytes]) -> None:
             pass
 
     run(test())
+
+
+def test_with_renewed_files_connections_to_https_backends_are_others() -> None:
+    """Where the files of TLS are the system's, or there is no TLS, the pool goes on as it is."""
+
+    async def test() -> None:
+        pool = Pool(asyncio.get_running_loop())
+        kinds = [{"verify": False}, {}, {"scheme": "http"}]
+        routes = [route(**kind) for kind in kinds]
+        before = [pool.way(one, one.targets[0]).connection_key for one in routes]
+        assert before == [pool.way(one, one.targets[0]).connection_key for one in routes]
+        pool.renew()
+        after = [pool.way(one, one.targets[0]).connection_key for one in routes]
+        assert [False, True, True] == [old == new for old, new in zip(before, after, strict=True)]
+        await pool.close()
+
+    run(test())
+
+
+def route(scheme: str = "https", **settings: Any) -> Route:
+    """A route to one backend."""
+    only = config.Route(backends=(f"{scheme}://127.0.0.1:1",), **settings)
+    (made,) = Routes(config.Config(routes=(only,)), b"x" * 32)
+    return made

@@ -114,7 +114,12 @@ REALM = '[realms.headline]\nkey = "changeme"\n'
             "[server]\ntrusted_proxies = ['a']\n",
             "server.trusted_proxies[0]: must be an IP network like 10.0.0.0/8, not 'a'",
         ),
-        ("[server]\ncertificate = 'nowhere.pem'\n", "server.certificate: there is no file"),
+        ("[server]\ncertificate = 'nowhere.pem'\n", "server.certificate[0]: there is no file"),
+        (
+            "[server]\ncertificate = ['config.toml', 'config.toml']\ncertificate_key = 'config.toml'\n",
+            "server.certificate_key: must be one for each certificate, not 1 for 2",
+        ),
+        ("[server]\ncertificate = ['config.toml', '']\n", "server.certificate[1]: must be the path of a file"),
         (
             "[server]\ncertificate_key = 'config.toml'\n",
             "server.certificate: is missing, though certificate_key is given",
@@ -243,7 +248,7 @@ def test_routes_that_nobody_reaches_are_warned_of() -> None:
     assert [names, tls] == warnings(Config(routes=routes, server=by_name))
     trusting = Server(accept_pushpin_route=True, trusted_proxies=("10.0.0.0/8",))
     assert [] == warnings(Config(routes=routes, server=trusting))
-    assert [] == warnings(Config(routes=routes, server=Server(certificate=File("c.pem"))))
+    assert [] == warnings(Config(routes=routes, server=Server(certificate=(File("c.pem"),))))
 
 
 @pytest.mark.parametrize(
@@ -340,3 +345,23 @@ def test_the_example_is_what_it_says() -> None:
     assert tomllib.loads(everything) != tomllib.loads(text)
     assert Reader(path).struct(Config, tomllib.loads(everything)) == msgspec.structs.replace(loaded, source="")
     assert ["realms.headline: the key 'changeme' is known to everyone"] == warnings(loaded)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "pairs"),
+    [
+        ("", "", []),
+        ("a,b.pem", "", [("a,b.pem", "")]),
+        ("a,b.pem", "c.key", [("a,b.pem", "c.key")]),
+        ('["a,b.pem", "c.key"]', '["", "c.key"]', [("a,b.pem", ""), ("c.key", "c.key")]),
+    ],
+)
+def test_certificates_come_in_pairs(tmp_path: Path, certificate: str, key: str, pairs: list[tuple[str, str]]) -> None:
+    """Also from variables, which hold one path (whatever is in it), none, or a list as JSON."""
+    for name in ("a,b.pem", "c.key"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "config.toml").write_text('[[routes]]\nbackends = "http://a"\n')
+    variables = {"GRIPPROXY__SERVER__CERTIFICATE": certificate, "GRIPPROXY__SERVER__CERTIFICATE_KEY": key}
+    server = load(tmp_path / "config.toml", variables).server
+    expected = [tuple(str(tmp_path / name) if name else "" for name in pair) for pair in pairs]
+    assert expected == list(server.certificate_pairs)

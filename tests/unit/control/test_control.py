@@ -11,6 +11,7 @@ from aiohttp import HttpVersion11
 from multidict import CIMultiDict
 
 from gripproxy.auth import Publishers
+from gripproxy.changes import Outcome
 from gripproxy.config import Config, load
 from gripproxy.control import Control, Refusals
 from gripproxy.control.request import Target
@@ -112,6 +113,8 @@ class Door:
     def __init__(self, bus: Bus | None = None, config: Config = CONFIG) -> None:
         self.bus = bus or Bus()
         self.metrics = Metrics()
+        self.reloaded = 0
+        self.outcome = Outcome("applied", "Reloaded: log.level.")
         loop = asyncio.new_event_loop()
         loop.close()  # without linger nothing is left to wait for
         self.subscriptions = Subscriptions(loop, {("default", "a"): 1, ("keyed", "b"): 2}, 0.0, "ab")
@@ -122,7 +125,12 @@ class Door:
             self.metrics,
             lambda: 1_700_000_000.0,
             self.subscriptions,
+            self.reload,
         )
+
+    async def reload(self) -> Outcome:
+        self.reloaded += 1
+        return self.outcome
 
     def ask(self, raw_path: str, method: str = "POST", body: bytes = BODY, **fields: str) -> tuple[int, str]:
         """Return status and text; names of fields are written with underscores."""
@@ -278,6 +286,64 @@ def test_a_bus_that_fails_may_be_asked_again_soon(error: Exception) -> None:
 def test_a_cancelled_publish_is_not_answered() -> None:
     with pytest.raises(asyncio.CancelledError):
         Door(Bus(asyncio.CancelledError())).ask("/publish/")  # type: ignore[arg-type]
+
+
+def test_the_configuration_is_read_again_when_asked() -> None:
+    door = Door()
+
+    assert (200, "Reloaded: log.level.\n") == door.ask("/reload/")
+    assert 1 == door.reloaded
+
+
+def test_a_proxy_that_stops_does_not_read_its_configuration() -> None:
+    door = Door()
+    door.control.unready = "The proxy is stopping."
+    assert (503, 0) == (door.ask("/reload/")[0], door.reloaded)
+
+
+def test_a_configuration_with_a_fault_is_told_to_who_asked() -> None:
+    door = Door()
+    door.outcome = Outcome("refused", "a.toml: log.levle: there is no such setting")
+
+    assert (422, '{"error":"a.toml: log.levle: there is no such setting"}\n') == door.ask(
+        "/reload/", Accept="application/json"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "peer", "key", "status"),
+    [
+        ("GET", {}, "127.0.0.1", None, 405),
+        ("POST", {"Origin": "http://a"}, "127.0.0.1", None, 403),
+        ("POST", {}, "192.0.2.1", None, 403),
+        ("POST", {}, "127.0.0.1", "secret", 401),
+        ("POST", {"Authorization": "Bearer wrong"}, "192.0.2.1", "secret", 401),
+        ("POST", {"Authorization": "Bearer secret"}, "192.0.2.1", "secret", 200),
+    ],
+)
+def test_only_who_may_publish_to_the_default_realm_has_it_read_again(
+    method: str, fields: dict[str, str], peer: str, key: str | None, status: int
+) -> None:
+    """Not whoever is on this machine, where the realm has a key; and no web page."""
+    config = CONFIG if key is None else load(None, {}, {"backend": "http://a", "realms": {"default": {"key": [key]}}})
+    door = Door(config=config)
+    request = Request("/reload/", method, CIMultiDict(fields), Content([], is_complete=True))
+    request.protocol.peername = (peer, 1)
+
+    assert status == door.answer(request)[0]
+    assert (status == 200) == door.reloaded
+
+
+def test_another_configuration_is_followed_from_the_next_request_on() -> None:
+    door = Door()
+    item = b'{"items":[{"channel":"a","http-stream":{"content":"1234"}}]}'
+    assert 200 == door.ask("/publish/", body=item)[0]
+    overrides = {"backend": "http://a", "control.max_body": len(item) - 1, "control.metrics": False}
+    door.control.configure(load(None, {}, overrides))
+    assert 413 == door.ask("/publish/", body=item)[0]
+    assert 404 == door.ask("/metrics", "GET")[0]
+    door.control.configure(load(None, {}, {"backend": "http://a", "realms": {"default": {"max_item": 3}}}))
+    assert (413, True) == ((answer := door.ask("/publish/", body=item))[0], "max_item" in answer[1])
 
 
 @pytest.mark.parametrize(("path", "realm"), [("/recover", "default"), ("/realm/small/recover/", "small")])

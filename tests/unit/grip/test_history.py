@@ -181,3 +181,32 @@ def test_a_chain_has_no_gap_and_nothing_newer_is_left_out(
             if identifier is not None and not has_no_place(one) and not was_late and not no_seq:
                 assert following == [] or following[-1] == one
                 assert following or last_id == identifier
+
+
+# --- other bounds
+
+
+def test_another_time_counts_for_what_is_kept_too() -> None:
+    history = filled(History(60.0), *chain(1, 3))
+    history.configure(10.0, 100, 1 << 20)
+    assert ("2", 0.0, False) == history.newest("k"), "when it came does not change"
+    filled(history, item("3", "2"), now=5.0)
+    history.expire(10.0)
+    assert ([item("3", "2")], None) == (history.since("k", "2"), history.since("k", "0"))
+    assert not history.arrived("k", 3)
+
+
+def test_fewer_items_are_kept_from_the_next_one_on() -> None:
+    history = filled(History(), *chain(1, 9))
+    history.configure(60.0, 2, 1 << 20)
+    filled(history, item("9", "8"))
+    assert chain(8, 10) == history.since("k", "7")
+    assert history.since("k", "6") is None
+
+
+def test_who_keeps_nothing_any_more_pretends_nothing() -> None:
+    """Without the next item, the newest kept one would seem to be the newest of all."""
+    history = filled(History(), *chain(1, 3))
+    history.configure(60.0, 0, 1 << 20)
+    filled(history, item("3", "2"))
+    assert (None, 2, 3) == (history.since("k", "2"), history.expired, history.serial)

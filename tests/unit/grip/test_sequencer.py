@@ -313,3 +313,35 @@ def test_every_item_goes_out_once_or_is_counted(
     assert len(pushes) == out + sequencer.duplicates
     assert sequencer.deadline is None
     assert [] == sequencer.due(now + 1000)
+
+
+# --- other bounds
+
+
+def configured(sequencer: Sequencer, **others: float) -> Sequencer:
+    """The sequencer with other bounds than the usual ones."""
+    bounds = {"wait": 5.0, "duplicate_ttl": 60.0, "history_ttl": 60.0, "history_items": 100, "history_bytes": 1 << 20}
+    sequencer.configure(**{**bounds, **others})  # type: ignore[arg-type]
+    return sequencer
+
+
+def test_another_wait_counts_for_what_waits_too() -> None:
+    sequencer = filled(Sequencer(), item("1"))
+    assert [] == sequencer.push("k", item("3", "2"), 1.0, True)
+    configured(sequencer, wait=1.0)
+    assert [] == sequencer.push("k", item("5", "4"), 1.5, True)
+    assert 2.0 == sequencer.deadline
+    assert [("k", item("3", "2"))] == sequencer.due(2.0)
+    assert [("k", item("5", "4"))] == sequencer.due(2.5)
+
+
+def test_another_time_for_duplicates_counts_for_known_ids_too() -> None:
+    sequencer = configured(filled(Sequencer(), item("1")), duplicate_ttl=10.0)
+    assert [] == sequencer.push("k", item("1"), 9.0, True)
+    assert [item("1")] == sequencer.push("k", item("1"), 10.0, True)
+    assert [item("1")] == configured(sequencer, duplicate_ttl=0.0).push("k", item("1"), 11.0, True)
+
+
+def test_the_history_gets_its_bounds() -> None:
+    sequencer = configured(filled(Sequencer(), *chain(1, 4)), history_items=0)
+    assert sequencer.since("k", "1") is None

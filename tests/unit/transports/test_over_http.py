@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,12 +45,18 @@ class FakeBackend:
     def __init__(self) -> None:
         self.asked: list[Request] = []
         self.passed_over = 0
+        self.routes: list[Any] = []
+        self.now: dict[str, Any] = {}
         self._answers: list[asyncio.Future[Answer]] = []
 
     def pass_over(self, route: Any, target: Any) -> None:
         self.passed_over += 1
 
+    def current(self, route: Any) -> Any:
+        return self.now.get(route.id, route)
+
     async def fetch(self, route: Any, request: Request) -> FakeResponse:
+        self.routes.append(route)
         self.asked.append(request)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers.append(future)
@@ -446,3 +453,17 @@ def test_what_the_client_asked_for_is_in_its_fields(fields: tuple[tuple[bytes, b
     """Of the many that are held nothing is kept twice."""
     leg = OverHttp(FakeBackend(), None, b"/x", fields, Session("c1", Limits()))  # type: ignore[arg-type]
     assert expected == leg.uri
+
+
+def test_requests_go_where_the_route_leads_now() -> None:
+    """A route that was read again has other backends, or another key that signs."""
+
+    async def scene() -> None:
+        stage = Conversation()
+        await stage.open()
+        now = replace(stage.route, id="now")
+        stage.backend.now = {stage.route.id: now}
+        await stage.says(1, b"a")
+        assert [stage.route, now] == stage.backend.routes
+
+    play(scene)

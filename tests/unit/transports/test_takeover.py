@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from gripproxy.transports.held import Held
+from gripproxy.transports.refusal import Refusal
 from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Connections
 from tests.unit.transports.connection_fakes import GET, OK, answer, connect, run, turn
 
@@ -245,5 +246,21 @@ def test_a_head_is_measured_as_a_whole(size: int, is_large: bool, step: int) -> 
             assert transport.written.startswith(b"HTTP/1.1 431 ")
         else:
             assert [is_large] == seen
+
+    run(test())
+
+
+def test_other_settings_are_for_the_connections_to_come() -> None:
+    async def test() -> None:
+        server, transport = connect(answer, keepalive_timeout=10.0, max_line_size=8190, max_field_size=8190)
+        server.configure(2, 20.0, 16_384)
+        later = server()
+        before = transport.protocol
+        assert (10.0, 8190) == (before.keepalive_timeout, before.max_line_size)
+        assert (20.0, 16_384) == (later.keepalive_timeout, later.max_line_size)
+        assert isinstance(server.accept(), ClientConnection)
+        assert isinstance(server.accept(), Refusal), "there are two"
+        transport.close()
+        await turn()
 
     run(test())
