@@ -28,6 +28,7 @@ from gripproxy.drain import HANDLER_GRACE, drain, finish
 from gripproxy.hub import Hub
 from gripproxy.logs import configure
 from gripproxy.metrics import Metrics
+from gripproxy.notify import notify
 from gripproxy.proxy import Proxy
 from gripproxy.reload import Reload
 from gripproxy.resolved import Resolved, resolve_config
@@ -178,7 +179,7 @@ class Server:
                 configure(config.log)
             self._config = config
 
-        reload = Reload(self._source, start, random_key, take, metrics)
+        reload = Reload(self._source, start, random_key, take, metrics, tell=notify)
         metrics.watch(
             "connections",
             lambda: {"http": len(connections.connections), **Counter(hold.transport_name for hold in holds.open)},
@@ -222,10 +223,12 @@ class Server:
         )
         collector = Collector(loop, lambda: connections.requests_count + publishers.requests_count)
         collector.start()
+        notify("READY=1")
         try:
             await stop.wait()
         finally:
             log.info("stopping: %d clients are held", len(holds.open))
+            notify("STOPPING=1")
             control.unready = "The proxy is stopping."
             reloading.cancel()
             config = self._config

@@ -25,6 +25,7 @@ FLOORS = {
     "import_routes": 6,
     "zeromq": 6,  # a door without HTTP
     "logs": 6,
+    "notify": 6,
     "reload": 6,
     "drain": 5,  # the end of holds
     "instructs": 5,  # from an answer to a hold

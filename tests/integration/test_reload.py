@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -518,6 +519,26 @@ def test_the_end_of_its_terminal_ends_what_was_started_by_hand(
         os.close(ours)
     else:
         assert 0 == process.wait()
+
+
+def test_systemd_is_told_of_its_start_its_reloads_and_its_end(
+    processes: Processes, tmp_path: Path, backends: tuple[RawBackend, RawBackend]
+) -> None:
+    first, _ = backends
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(DEADLINE)
+        door = start_door(processes, route(first, "*"), environment={"NOTIFY_SOCKET": systemd.getsockname()})
+        assert b"READY=1" == systemd.recv(1000)
+        began = time.monotonic_ns() // 1000
+        door.process.signal(signal.SIGHUP)
+        state, at = systemd.recv(1000).split(b"\n")
+        assert (b"RELOADING=1", b"MONOTONIC_USEC") == (state, at.partition(b"=")[0])
+        assert began <= int(at.partition(b"=")[2]) <= time.monotonic_ns() // 1000
+        assert b"READY=1" == systemd.recv(1000)
+        door.process.signal(signal.SIGTERM)
+        assert b"STOPPING=1" == systemd.recv(1000)
+        assert 0 == door.process.wait()
 
 
 PROBE = """
