@@ -25,6 +25,7 @@ NO_CLOSE_CODE = Difference(
 NO_REFRESH = Difference("refused with 400: the action is unknown", OLD)
 NO_ACCEPTED = Difference("Content-Bytes-Accepted is ignored", OLD)
 NO_QUERY = Difference("404", "a query says nothing about what is published, and some clients add one")
+NO_BODY = Difference("400", "the libraries for JavaScript, Go, Ruby, PHP and Java leave out an empty body")
 NO_GONE = Difference("there are no gone links", OLD)
 NO_HTTP_FILTERS = Difference("unknown, so that it does nothing", "as Pushpin 2.0: backends may want to be asked")
 FILTER_ENDS = Difference("a filter error ends the stream", "one odd item should not cost a subscriber its stream")
@@ -43,6 +44,12 @@ UNSEEN_NEXT = Difference(
 )
 
 IGNORED_RULE = Difference("the rule is left out", "a rule that finds nothing is not noticed before clients miss it")
+DROPPED_CLIENTS = Difference(
+    "every client is cut off at once",
+    "who is told the end comes again when it can be served, and not as after a failure",
+)
+WAITS = Difference("it waits, for as long as the other side does", "what does not come must not be waited for for ever")
+NO_ESCAPE = Difference("an escape that it does not know is dropped", "cstring is C's, and libraries write such escapes")
 DROPPED = Difference("the messages beyond a hundred are dropped", "what is published reaches everyone, or is told")
 
 # Keys are `group::case`, with the parameters in brackets where only they differ.
@@ -108,9 +115,7 @@ DIFFERENCES: dict[str, Difference] = {
     "request::test_forwarded_for": Difference(
         "X-Forwarded-For is the client's own, unchecked", "a client must not choose its address; see `trusted_proxies`"
     ),
-    'publish::test_good_item_is_taken[{"channel": "nowhere", "formats": {"http-response": {}}}]': Difference(
-        "400", "the libraries for JavaScript, Go, Ruby, PHP and Java leave out an empty body"
-    ),
+    'publish::test_good_item_is_taken[{"channel": "nowhere", "formats": {"http-response": {}}}]': NO_BODY,
     "request::test_features_are_named": Difference(
         "`link:gone`, `filter:http-check` and `filter:http-modify` are not among them",
         "as Pushpin 1.41, and 2.0 for the filters that ask the backend",
@@ -218,6 +223,20 @@ DIFFERENCES: dict[str, Difference] = {
     "websocket_control::test_published_types[{'type': 'ping'}-]": Difference(
         "an empty ping is not sent", "a ping needs no content"
     ),
+    "libraries::test_response_without_body": NO_BODY,
+    "libraries::test_path_of_fastly": Difference("404", "publishers made for Fastly work unchanged"),
+    "libraries::test_channel_name_in_latin_1": Difference(
+        "a name that is not UTF-8 is another channel, and the hold hangs", "frameworks write fields in Latin-1"
+    ),
+    "libraries::test_keep_alive_of_a_library[backslashes of Python]": NO_ESCAPE,
+    "libraries::test_keep_alive_of_a_library[tab of JavaScript]": NO_ESCAPE,
+    "libraries::test_keep_alive_of_a_library[bytes of Python]": Difference(
+        "the letter b is decoded, too", "django-grip writes bytes as Python shows them"
+    ),
+    "libraries::test_ping_that_is_answered_without_its_content": Difference(
+        "the backend's answer is relayed", "clients compare it with what they sent (RFC 6455 section 5.5.3)"
+    ),
+    "libraries::test_close_of_the_article": NO_CLOSE_CODE,
 }
 
 # What gripproxy cannot do yet, and why: the cases that it fails.
