@@ -184,6 +184,7 @@ DIFFERENCES: dict[str, Difference] = {
     "reliable::test_bad_answer_to_a_next_link_ends_the_stream": UNSEEN_NEXT,
     "reliable::test_gone_link": NO_GONE,
     "reliable::test_gone_link_after_a_close": NO_GONE,
+    "links::test_gone_link_that_fails": NO_GONE,
     "filters::test_http_check": NO_HTTP_FILTERS,
     "filters::test_http_modify": NO_HTTP_FILTERS,
     "filters::test_var_subst_that_fails": FILTER_ENDS,
@@ -223,6 +224,31 @@ DIFFERENCES: dict[str, Difference] = {
     "websocket_control::test_published_types[{'type': 'ping'}-]": Difference(
         "an empty ping is not sent", "a ping needs no content"
     ),
+    "lifetime::test_stop_answers_long_polls": DROPPED_CLIENTS,
+    "lifetime::test_stop_ends_streams": DROPPED_CLIENTS,
+    "lifetime::test_stop_closes_websockets": DROPPED_CLIENTS,
+    "lifetime::test_clients_are_limited": Difference(
+        "while others wait for a place, its connection manager (condure 1.9.1) panics at the next publish, and "
+        "every client is lost",
+        "one client too many is nobody else's trouble",
+    ),
+    "lifetime::test_client_beyond_the_limit_is_told_so": Difference(
+        "it waits until somebody leaves", "a status tells the client, and a balancer, what is wrong"
+    ),
+    "limits::test_many_deliveries": Difference(
+        "deliveries beyond 25,000 that wait are dropped", "what is published reaches everyone, or is told"
+    ),
+    "limits::test_refused_handshake_with_a_body[100000]": Difference(
+        "only the head arrives", "the body says what is wrong"
+    ),
+    "timers::test_filter_that_does_not_answer": NO_HTTP_FILTERS,
+    "timers::test_connection_to_the_backend_is_pooled": Difference(
+        "it is kept for longer", "backends end idle connections themselves, and the next request would meet that"
+    ),
+    "timers::test_backend_that_does_not_answer": WAITS,
+    "timers::test_publish_without_an_end": WAITS,
+    "websocket_timers::test_backend_that_does_not_answer_a_close": WAITS,
+    "websocket_timers::test_backend_that_does_not_decide": WAITS,
     "libraries::test_response_without_body": NO_BODY,
     "libraries::test_path_of_fastly": Difference("404", "publishers made for Fastly work unchanged"),
     "libraries::test_channel_name_in_latin_1": Difference(
@@ -237,6 +263,9 @@ DIFFERENCES: dict[str, Difference] = {
         "the backend's answer is relayed", "clients compare it with what they sent (RFC 6455 section 5.5.3)"
     ),
     "libraries::test_close_of_the_article": NO_CLOSE_CODE,
+    "routes::test_key_of_a_route_without_an_issuer": Difference(
+        "a route's key counts together with an issuer only", "a key that is given and not used is a trap"
+    ),
 }
 
 # What gripproxy cannot do yet, and why: the cases that it fails.

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conformance.backend import Reply, Request, control, opened
 from tests.conformance.case import Case, held
-from tests.conformance.proxies import OTHER_ISS, OTHER_KEY, PAGE
+from tests.conformance.proxies import BYTES_KEY, OTHER_ISS, OTHER_KEY, PAGE
 
 Seen = Callable[..., Request]
 
@@ -88,6 +88,35 @@ def test_key_of_a_route(seen: Seen) -> None:
     """A route may sign with a key and an issuer of its own."""
     (token,) = seen("signed.test").values("Grip-Sig")
     assert OTHER_ISS == jwt.decode(token, OTHER_KEY, algorithms=["HS256"])["iss"]
+
+
+@pytest.mark.grip("Grip-Sig")
+def test_key_of_a_route_without_an_issuer(case: Case, seen: Seen) -> None:
+    """A route may have just a key of its own."""
+    (token,) = seen("keyed.test").values("Grip-Sig")
+    assert case.proxy.sig_iss == jwt.decode(token, OTHER_KEY, algorithms=["HS256"])["iss"]
+
+
+@pytest.mark.grip("Grip-Sig")
+def test_key_in_base64(seen: Seen) -> None:
+    """A key may be bytes, in base64."""
+    (token,) = seen("base64.test").values("Grip-Sig")
+    assert jwt.decode(token, BYTES_KEY, algorithms=["HS256"])
+
+
+@pytest.mark.grip("Grip-Sig")
+def test_key_in_a_file(case: Case, seen: Seen) -> None:
+    """A key may be an EC key in a file, which signs with ES256."""
+    (token,) = seen("es256.test").values("Grip-Sig")
+    assert "ES256" == jwt.get_unverified_header(token)["alg"]
+    assert case.proxy.es256
+    assert {"iss", "exp"} == set(jwt.decode(token, case.proxy.es256, algorithms=["ES256"]))
+
+
+@pytest.mark.grip("routes")
+def test_quotes_and_comments(seen: Seen) -> None:
+    """A value in quotes may have commas and quotes, and a comment may stand behind a route."""
+    assert 'a, "b"' == seen("quoted.test").value("X-Quoted")
 
 
 @pytest.mark.grip("routes: no_grip")
