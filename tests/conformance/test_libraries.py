@@ -12,6 +12,65 @@ from tests.conformance.case import Case, held
 
 # --- publishing
 
+TOKEN = ("Authorization", "Bearer eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJyIiwiZXhwIjoxfQ.c2ln")
+REQUESTS = {
+    "Python": [
+        ("User-Agent", "python-requests/2.34.2"),
+        ("Accept-Encoding", "gzip, deflate"),
+        ("Accept", "*/*"),
+        ("Connection", "keep-alive"),
+        TOKEN,
+        ("Content-Type", "application/json"),
+    ],
+    "JavaScript": [
+        ("connection", "keep-alive"),
+        ("Content-Type", "application/json"),
+        TOKEN,
+        ("accept", "*/*"),
+        ("accept-language", "*"),
+        ("sec-fetch-mode", "cors"),
+        ("user-agent", "node"),
+        ("accept-encoding", "gzip, deflate"),
+    ],
+    "Go": [
+        ("User-Agent", "Go-http-client/1.1"),
+        ("Authorization", ""),
+        ("Content-Type", "application/json"),
+        ("Accept-Encoding", "gzip"),
+    ],
+    "Ruby": [
+        ("Accept-Encoding", "gzip;q=1.0,deflate;q=0.6,identity;q=0.3"),
+        ("Accept", "*/*"),
+        ("User-Agent", "Ruby"),
+        ("Content-Type", "application/json"),
+        ("Connection", "keep-alive"),
+        ("Keep-Alive", "30"),
+    ],
+    "PHP": [("Content-Type", "application/json"), TOKEN],
+    "Java": [
+        ("Content-Type", "application/json"),
+        ("Cache-Control", "no-cache"),
+        ("Pragma", "no-cache"),
+        ("User-Agent", "Java/17"),
+        ("Accept", "text/html, image/gif, image/jpeg, */*; q=0.2"),
+        ("Connection", "keep-alive"),
+    ],
+}
+
+
+@pytest.mark.grip("client libraries")
+@pytest.mark.parametrize("shape", ["flat", "wrapped"])
+@pytest.mark.parametrize("library", REQUESTS)
+def test_request_of_a_library(case: Case, library: str, shape: str) -> None:
+    """A library's request publishes, with all the fields that it has, in either shape of items."""
+    case.answer(held(case.channel))
+    connection = case.stream()
+    formats = {"http-stream": {"content": "x"}, "http-response": {"body": "x"}, "ws-message": {"content": "x"}}
+    item = {"channel": case.channel} | (formats if shape == "flat" else {"formats": formats})
+    response = case.control("/publish/", fields=REQUESTS[library], body=json.dumps({"items": [item]}).encode())
+    assert (200, b"Published\n") == (response.status, response.body)
+    assert b"x" == connection.read_data(1)
+
 
 @pytest.mark.grip("client libraries")
 @pytest.mark.parametrize(
@@ -175,7 +234,31 @@ def test_chunked_upload_gets_a_length(case: Case, method: str) -> None:
     assert (b"hello", "5", None) == (request.body, request.value("Content-Length"), request.value("Transfer-Encoding"))
 
 
+@pytest.mark.grip("client libraries")
+def test_backend_of_http_1_0(case: Case) -> None:
+    """Instructions of a server that speaks HTTP/1.0 and ends its connections count as any other's."""
+    fields = f"Content-Type: text/plain\r\nGrip-Hold: stream\r\nGrip-Channel: {case.channel}\r\n"
+    case.answer(Reply(f"HTTP/1.0 200 OK\r\n{fields}\r\nbegin|".encode(), raw=True))
+    connection = case.stream()
+    assert b"begin|" == connection.read_data(6)
+    case.settle()
+    case.say("x")
+    assert b"x" == connection.read_data(1)
+
+
 # --- WebSockets
+
+
+@pytest.mark.grip("client libraries")
+def test_events_of_http_1_0(case: Case) -> None:
+    """Events of a server that speaks HTTP/1.0 and ends its connections count as any other's."""
+    head = f"HTTP/1.0 200 OK\r\nContent-Type: {EVENTS}\r\n"
+    opening = f"{head}Sec-WebSocket-Extensions: grip\r\n\r\nOPEN\r\nTEXT 3\r\nm:1\r\n"
+    case.answer(Reply(opening.encode(), raw=True), Reply(f"{head}\r\nTEXT 3\r\nm:2\r\n".encode(), raw=True))
+    connection = case.socket()
+    assert "1" == connection.read_text()
+    connection.send_text("x")
+    assert "2" == connection.read_text()
 
 
 @pytest.mark.grip("client libraries")
