@@ -201,6 +201,12 @@ FEATURES: dict[str, Row] = {
         "routes::test_key_in_base64",
         "routes::test_key_in_a_file",
     ),
+    "A GRIP proxy in front": (
+        "upstream::test_request_of_the_proxy_in_front",
+        "upstream::test_instructions_for_the_proxy_in_front",
+        "upstream::test_events_of_the_proxy_in_front",
+        "upstream::test_others_are_clients",
+    ),
     "X-Forwarded-For, X-Forwarded-Proto, original fields": (
         "request::test_forwarded_for",
         "request::test_forwarded_protocol",
@@ -242,6 +248,7 @@ LIMITS: dict[str, Row] = {
     "5 filters of a channel": (
         "instructs::test_malformed_instruction_is_refused",
         "json_instructs::test_too_many_filters_are_refused",
+        "websocket_close::test_too_many_filters_end_the_connection",
     ),
     "100 items of a channel that wait for one": ("limits::test_many_items_wait_for_one",),
     "Last ids": Unseen(

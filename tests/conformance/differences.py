@@ -25,6 +25,9 @@ NO_CLOSE_CODE = Difference(
 NO_REFRESH = Difference("refused with 400: the action is unknown", OLD)
 NO_ACCEPTED = Difference("Content-Bytes-Accepted is ignored", OLD)
 NO_QUERY = Difference("404", "a query says nothing about what is published, and some clients add one")
+LOWER_CASE = Difference(
+    "`websocket` must be in lower case, else it is a plain request", "it has no case (RFC 6455 section 4.2.1)"
+)
 NO_BODY = Difference("400", "the libraries for JavaScript, Go, Ruby, PHP and Java leave out an empty body")
 NO_GONE = Difference("there are no gone links", OLD)
 NO_HTTP_FILTERS = Difference("unknown, so that it does nothing", "as Pushpin 2.0: backends may want to be asked")
@@ -263,6 +266,19 @@ DIFFERENCES: dict[str, Difference] = {
         "the backend's answer is relayed", "clients compare it with what they sent (RFC 6455 section 5.5.3)"
     ),
     "libraries::test_close_of_the_article": NO_CLOSE_CODE,
+    "upstream::test_websocket_of_the_proxy_in_front": Difference("the extension is not passed up", OLD),
+    "request::test_field_is_passed_on[Content-Encoding-gzip]": Difference(
+        "it is dropped, and the body passed on as it is", "the bytes are the client's, and so is their description"
+    ),
+    "websocket_open::test_case_of_a_handshake[upgrade-WebSocket]": LOWER_CASE,
+    "websocket_open::test_case_of_a_handshake[UPGRADE-WEBSOCKET]": LOWER_CASE,
+    "websocket_close::test_backend_is_told_of_an_end_by_its_fault": Difference(
+        "it is not told", "a backend should not keep what belongs to a connection that is gone"
+    ),
+    "websocket_close::test_too_many_filters_end_the_connection": Difference("any number of filters is taken", OLD),
+    "passthrough::test_control_message_in_fragments": Difference(
+        "it is ignored", "fragments mean nothing, and whoever is between may make them (RFC 6455 section 5.4)"
+    ),
     "routes::test_key_of_a_route_without_an_issuer": Difference(
         "a route's key counts together with an issuer only", "a key that is given and not used is a trap"
     ),

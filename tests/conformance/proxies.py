@@ -38,6 +38,7 @@ START_SECONDS = 20.0
 OTHER_ISS = "other"
 OTHER_KEY = "another key that is long enough for HS256 to be content".replace(" ", "-")
 PAGE = "http://page.test"  # the origin whose pages may read what cors.test answers, where a proxy has a list of them
+UPSTREAM_KEY = "a key of the proxy in front that is long enough for HS256"
 BYTES_KEY = bytes(range(100, 164))
 ES256_FILE = "es256.pem"  # beside the configuration
 ROUTES = f"""\
@@ -103,6 +104,7 @@ class Proxy:
     control: Address
     sig_iss: str | None = SIG_ISS
     sig_key: str | None = SIG_KEY
+    upstream_key: str | None = UPSTREAM_KEY
     passthrough_host: str | None = PASSTHROUGH_HOST
     pull: str | None = None  # ZeroMQ's address to push items to
     sub: str | None = None  # and the one where publishers learn of subscriptions
@@ -196,6 +198,7 @@ def pushpin(backend_port: int, *, is_behind: bool = False, clients: int = 50_000
         "include": str(folder / "internal.conf"),
         "sig_iss": SIG_ISS,
         "sig_key": SIG_KEY,
+        "upstream_key": UPSTREAM_KEY,
         **(BEHIND_PUSHPIN if is_behind else {}),
     }
     if tls:
@@ -234,6 +237,7 @@ def gripproxy(backend_port: int, *, is_behind: bool = False, clients: int = 0, t
     # In Pushpin's words there are no origins, and the table of the server is here already for the sake of ",id=named".
     routes = imported.stdout.decode().replace('cors = ["*"]', f'cors = ["{PAGE}"]')
     routes = routes.replace("[server]", "[server]" + server)
+    routes = routes.replace("[[routes]]", f'[[routes]]\nupstream_key = "{UPSTREAM_KEY}"', 1)  # the one for any host
     (folder / "config.toml").write_text(f"""
 [limits]
 channels_per_connection = {CHANNELS_MAX}
@@ -271,6 +275,7 @@ def given(environment: Mapping[str, str]) -> Proxy:
         address("GRIP_CONTROL_URL"),
         sig_iss=environment.get("GRIP_SIG_ISS"),
         sig_key=environment.get("GRIP_SIG_KEY"),
+        upstream_key=environment.get("GRIP_UPSTREAM_KEY"),
         passthrough_host=environment.get("GRIP_PASSTHROUGH_HOST"),
     )
 

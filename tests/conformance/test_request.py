@@ -90,6 +90,7 @@ def test_field_is_dropped(seen, name: str, value: str) -> None:
         ("Referer", "http://a/b"),
         ("Last-Event-ID", "5"),
         ("Content-Type", "text/x-own; charset=utf-8"),
+        ("Content-Encoding", "gzip"),
         ("X-Latin", "caf\xe9"),
         ("X-Utf8", "caf\xc3\xa9"),
         ("Range", "bytes=0-1"),
@@ -243,6 +244,15 @@ def test_malformed_request_is_refused(case: Case) -> None:
     connection = case.connect()
     connection.send(b"GET\r\n\r\n")
     assert 400 == connection.read_response().status
+
+
+@pytest.mark.grip("request bodies and limits")
+def test_backend_that_is_not_there(case: Case) -> None:
+    """A backend that cannot be connected to makes a 502 with Pushpin's text, for a WebSocket as well."""
+    spare = case.spare()
+    response = case.get(host=spare.host)
+    assert (502, b"Error while proxying to origin.\n") == (response.status, response.body)
+    assert 502 == case.connect().upgrade(case.path, host=spare.host).status
 
 
 @pytest.mark.grip("request bodies and limits")

@@ -144,6 +144,28 @@ def test_wrong_answer_ends_the_connection(case: Case, pair: Connection, status: 
     assert pair.is_cut()
 
 
+@pytest.mark.grip("WebSocket-over-HTTP: DISCONNECT")
+@pytest.mark.parametrize(
+    "answer",
+    [Reply(b"oops", [("Content-Type", "text/plain")], 500), events("OPEN"), events(b"TEXT x\r\n")],
+    ids=["status", "second OPEN", "no event"],
+)
+def test_backend_is_told_of_an_end_by_its_fault(case: Case, pair: Connection, answer: Reply) -> None:
+    """A connection that ends because of an answer is told as a DISCONNECT."""
+    case.answer(answer, events())
+    pair.send_text("x")
+    case.taken()
+    assert b"DISCONNECT\r\n" == case.taken().body
+
+
+@pytest.mark.grip("control messages: subscribe")
+def test_too_many_filters_end_the_connection(case: Case, pair: Connection) -> None:
+    """A subscription with more than five filters closes the connection with 1011."""
+    case.answer(events(control(type="subscribe", channel=case.channel, filters=["skip-self"] * 6)), events())
+    pair.send_text("x")
+    assert 1011 == pair.read_frame().code
+
+
 @pytest.mark.grip("WebSocket-over-HTTP: encoding")
 @pytest.mark.parametrize("body", [b"TEXT", b"TEXT x\r\n", b"TEXT 5\r\nab\r\n", b"TEXT 2\r\nm:xx"], ids=range(4))
 def test_malformed_events_end_the_connection(case: Case, pair: Connection, body: bytes) -> None:
