@@ -80,6 +80,7 @@ FEATURES: dict[str, Row] = {
         "limits::test_link_that_fails_for_good",
         "reliable::test_gone_link",
         "reliable::test_gone_link_after_a_close",
+        "links::test_gone_link_of_the_first_answer",
     ),
     "Keep-alives: formats and modes": (
         "stream::test_keep_alive_formats",

@@ -188,6 +188,8 @@ DIFFERENCES: dict[str, Difference] = {
     "reliable::test_gone_link": NO_GONE,
     "reliable::test_gone_link_after_a_close": NO_GONE,
     "links::test_gone_link_that_fails": NO_GONE,
+    "links::test_gone_link_of_a_poll": NO_GONE,
+    "links::test_gone_link_of_the_first_answer": NO_GONE,
     "filters::test_http_check": NO_HTTP_FILTERS,
     "filters::test_http_modify": NO_HTTP_FILTERS,
     "filters::test_var_subst_that_fails": FILTER_ENDS,

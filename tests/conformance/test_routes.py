@@ -129,6 +129,23 @@ def test_route_without_grip(case: Case) -> None:
     assert ([], []) == (request.values("Grip-Sig"), request.values("Grip-Feature"))
 
 
+@pytest.mark.grip("routes: prefix; filters")
+def test_prefix_is_not_for_filters(case: Case) -> None:
+    """Filters know channels without the prefix: what an item requires, and what an id is made of."""
+    other = case.channel + "-other"
+    meta = f'id_format="%({case.channel})s"'
+    filters = f"{case.channel}; prev-id=1; filter=require-sub; filter=build-id, {other}"
+    case.answer(held(filters, b"", Grip_Set_Meta=meta, Grip_Link=f"<{case.path}/next>; rel=next"))
+    connection = case.stream(host="prefix.test")
+    case.settle()
+    channel = f"pre-{case.channel}"
+    for number, required in ((2, "nothing"), (3, f"pre-{other}"), (4, other)):
+        item = {"id": str(number), "prev-id": str(number - 1), "meta": {"require_sub": required}}
+        case.publish(item | {"http-stream": {"content": f"%I {required}|"}}, channel=channel)
+    expected = f"4 {other}|".encode()
+    assert expected == connection.read_data(len(expected))
+
+
 @pytest.mark.grip("routes: prefix")
 def test_prefix_of_a_hold(case: Case) -> None:
     """A route's prefix is put before the channels of its holds; items carry it themselves."""

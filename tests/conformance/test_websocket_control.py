@@ -106,6 +106,16 @@ def test_subscribing_twice_delivers_once(case: Case) -> None:
     assert ("one", "two") == (connection.read_text(), connection.read_text())
 
 
+@pytest.mark.grip("control messages: subscribe")
+def test_subscribing_again_changes_the_filters(case: Case) -> None:
+    """Another subscription to the same channel takes the place of the first one, filters included."""
+    again = control(type="subscribe", channel=case.channel, filters=["skip-self"])
+    connection = subscribed(case, control(type="set-meta", name="user", value="alice"), again)
+    case.publish({"ws-message": {"content": "mine"}, "meta": {"sender": "alice"}})
+    case.tell("end")
+    assert "end" == connection.read_text()
+
+
 @pytest.mark.grip("control messages")
 @pytest.mark.parametrize(
     "message",
