@@ -281,6 +281,12 @@ DIFFERENCES: dict[str, Difference] = {
     "passthrough::test_control_message_in_fragments": Difference(
         "it is ignored", "fragments mean nothing, and whoever is between may make them (RFC 6455 section 5.4)"
     ),
+    "order::test_late_item_is_not_held_back": Difference(
+        "it waits for five seconds", "others went out without it, so that waiting restores nothing"
+    ),
+    "order::test_items_that_waited_keep_their_order": Difference(
+        "they come as they came", "one lost item should not cost the order of those behind it"
+    ),
     "routes::test_key_of_a_route_without_an_issuer": Difference(
         "a route's key counts together with an issuer only", "a key that is given and not used is a trap"
     ),

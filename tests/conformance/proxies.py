@@ -16,6 +16,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,6 +94,7 @@ cdn_loop = "{CDN_ID}"
 """
 SPARES = 8  # hosts, each with a port of its own where no backend is until a case starts one
 Address = tuple[str, int]
+OTHERS = threading.Semaphore(2)  # proxies beside the one of all cases: the start of ten would disturb every timer
 
 
 @dataclass(slots=True)
@@ -292,12 +294,13 @@ def missing(name: str) -> Sequence[str]:
 @contextmanager
 def another(like: Proxy, backend: Backend, **settings: object) -> Iterator[Proxy]:
     """One more proxy of the same kind, for what would disturb all other cases."""
-    started = PROXIES[like.name](backend.port, **settings)
-    try:
-        wait_until_ready(started, backend)
-        yield started
-    finally:
-        started.stop()
+    with OTHERS:
+        started = PROXIES[like.name](backend.port, **settings)
+        try:
+            wait_until_ready(started, backend)
+            yield started
+        finally:
+            started.stop()
 
 
 def wait_until_ready(proxy: Proxy, backend: Backend) -> None:
