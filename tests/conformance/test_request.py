@@ -69,6 +69,10 @@ def test_host_is_kept(seen) -> None:
         ("Accept-Encoding", "gzip"),
         ("Keep-Alive", "timeout=5"),
         ("Expect", "100-continue"),
+        ("TE", "trailers"),
+        ("Trailer", "X-Own"),
+        ("Upgrade", "h2c"),
+        ("Proxy-Authorization", "Basic eDp5"),
     ],
 )
 def test_field_is_dropped(seen, name: str, value: str) -> None:
@@ -94,6 +98,7 @@ def test_field_is_dropped(seen, name: str, value: str) -> None:
         ("X-Latin", "caf\xe9"),
         ("X-Utf8", "caf\xc3\xa9"),
         ("Range", "bytes=0-1"),
+        ("X-Empty", ""),
     ],
     ids=lambda value: value if value.isascii() and value.replace("-", "").isalnum() else "",
 )
@@ -168,6 +173,12 @@ def test_forwarded_protocol(seen) -> None:
 def test_forwarded_protocol_cannot_be_forged(seen, name: str) -> None:
     """A client cannot claim to have come over TLS, under the field's new name or its old one."""
     assert "https" not in seen(fields=[(name, "https")]).values(name)
+
+
+@pytest.mark.grip("requests")
+def test_forwarded_field_of_a_client(seen) -> None:
+    """What a client claims in Forwarded does not count either (RFC 7239)."""
+    assert [] == seen(fields=[("Forwarded", "for=192.0.2.1;proto=https")]).values("Forwarded")
 
 
 @pytest.mark.grip("requests")

@@ -66,11 +66,11 @@ def test_next_link_is_polled_after_120_seconds(case: Case) -> None:
 def test_busy_stream_does_not_poll_its_next_link(case: Case) -> None:
     """A stream on which items come within the link's timeout does not fetch it until they stop."""
     watched(case)
-    case.answer(held(case.channel, Grip_Link=f"<{case.path}/next>; rel=next; timeout=10"))
+    case.answer(held(case.channel, Grip_Link=f"<{case.path}/next>; rel=next; timeout=6"))
     case.answer(Reply(b"end"), at="/next")
     connection = case.stream()
     for _ in range(12):
-        time.sleep(2)
+        time.sleep(1.5)
         case.say("x")
     assert 0 == case.backend.waiting(case.path + "/next")
     assert b"x" * 12 + b"end" == connection.read_rest()
