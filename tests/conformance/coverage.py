@@ -189,6 +189,10 @@ FEATURES: dict[str, Row] = {
     ),
     "Matching of routes": (
         "routes::test_hosts_have_no_case",
+        "conditions::test_path_that_begins_so",
+        "conditions::test_routes_of_the_protocols",
+        "conditions::test_routes_with_and_without_tls",
+        "conditions::test_route_that_is_named",
         "routes::test_host_whose_routes_do_not_match",
         "routes::test_target_that_can_not_be_reached",
     ),
@@ -214,6 +218,16 @@ FEATURES: dict[str, Row] = {
         "request::test_forwarded_protocol_cannot_be_forged",
         "tls::test_requests_over_tls",
         "request::test_marked_original_fields_are_dropped",
+        "conditions::test_marked_fields",
+        "conditions::test_marks_of_a_proxy_in_front",
+    ),
+    "CDN-Loop": ("conditions::test_cdn_loop_is_added_to",),
+    "Sessions": (
+        "sessions::test_request_of_a_session",
+        "sessions::test_id_in_a_form",
+        "sessions::test_paths_of_a_rule",
+        "sessions::test_item_moves_the_session_of_a_stream",
+        "sessions::test_websocket_names_its_session",
     ),
     "Byte counters in reports": Unseen(
         "Pushpin estimates them from names and values for its statistics; no client, backend or publisher sees them",
@@ -307,6 +321,10 @@ TIMERS: dict[str, Row] = {
     ),
     "A quiet client that is held": Unseen(
         "half an hour passes before Pushpin 1.41 cuts it", "unit/test_server.py::test_peers_that_vanish_are_noticed"
+    ),
+    "A session that is not used": Unseen(
+        "Pushpin leaves that to a service of one's own",
+        "unit/test_sessions.py::test_a_session_that_is_not_used_is_forgotten",
     ),
     "A client that sends no request": (
         "timers::test_client_that_sends_no_request_is_let_go",
