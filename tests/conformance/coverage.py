@@ -152,6 +152,7 @@ FEATURES: dict[str, Row] = {
         "websocket::test_partial_acceptance",
         "websocket_close::test_client_closes",
         "websocket_close::test_backend_closes",
+        "websocket_close::test_frame_that_breaks_the_protocol",
     ),
     "WebSocket-over-HTTP: keep-alive, meta, retries, refresh, DISCONNECT": (
         "websocket::test_keep_alive_request",
