@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make run         headline example and proxy together: http://$(LISTEN)/, Ctrl-C stops both"
 	@echo "make test        every test (make test PYTEST='tests/unit -x' for some)"
-	@echo "make conformance the protocol's cases against Pushpin"
+	@echo "make conformance the protocol's cases against gripproxy and Pushpin, and what they do differently"
 	@echo "make autobahn    every Autobahn case for WebSockets, against both doors (a few minutes)"
 	@echo "make fuzz        search for inputs that a parser takes badly, a minute for each (FUZZ='instruct --seconds 600')"
 	@echo "make lint        ruff: rules and format"
@@ -36,12 +36,10 @@ run: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST)
 
-# The protocol's cases against another proxy; it must be installed.
-PROXY ?= pushpin
-
+# The protocol's cases against both proxies (make conformance PROXY=pushpin for one), three to four minutes each.
 .PHONY: conformance
 conformance: $(INSTALLED)
-	$(BIN)/python -m pytest tests/conformance --proxy $(PROXY)
+	$(BIN)/python -m tests.conformance $(PROXY:%=--proxy %)
 
 .PHONY: autobahn
 autobahn: $(INSTALLED)

@@ -228,6 +228,8 @@ def _keep_alive_cstring(content: str) -> bytes:
 
 
 def _keep_alive_base64(content: str) -> bytes:
+    if content[:2] == "b'" and content[-1] == "'":  # django-grip writes bytes as Python shows them: b'AP8='
+        content = content[2:-1]
     if not is_base64(content):
         raise WrongError(f"must be base64, not {shown(content)}")
     return decode_base64(content)

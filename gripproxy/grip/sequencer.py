@@ -134,14 +134,15 @@ class Sequencer:
         return None if is_ended or (not has_subscribers and now - came_at > self._wait) else last_id
 
     def due(self, now: float) -> list[tuple[Hashable, Item]]:
-        """The items whose wait is over, each followed by those that waited for it."""
+        """The items whose wait is over, each behind those that it waits for and before those that waited for it."""
         items: list[tuple[Hashable, Item]] = []
         while self._deadlines:
             (key, prev_id), deadline = next(iter(self._deadlines.items()))
             if deadline > now:
                 break
             self.overtakers += 1
-            items += [(key, item) for item in self._send(key, self._take(key, prev_id), now, key in self._last_ids)]
+            first = self._take(key, self._first_before(key, prev_id))
+            items += [(key, item) for item in self._send(key, first, now, key in self._last_ids)]
         return items
 
     def last_id(self, key: Hashable) -> str | None:
@@ -201,12 +202,20 @@ class Sequencer:
             self.overflowed += 1
             items: list[Item] = []
             while key in self._pending:
-                items += self._send(key, self._take(key, next(iter(self._pending[key]))), now, has_subscribers)
+                first = self._take(key, self._first_before(key, next(iter(self._pending[key]))))
+                items += self._send(key, first, now, has_subscribers)
             return items + self._send(key, item, now, has_subscribers)
         self._pending_size += size
         self._pending.setdefault(key, waiting)[prev_id] = item
         self._deadlines[key, prev_id] = now + self._wait
         return []
+
+    def _first_before(self, key: Hashable, prev_id: str) -> str:
+        """Go back from the item that waits for this id to the first it waits for; return what that one waits for."""
+        waits_for = {item.id: waited for waited, item in self._pending[key].items()}
+        while (earlier := waits_for.pop(prev_id, None)) is not None:  # taken out, since ids may lead round in a circle
+            prev_id = earlier
+        return prev_id
 
     def _take(self, key: Hashable, prev_id: str) -> Item:
         del self._deadlines[key, prev_id]

@@ -2,9 +2,10 @@
 
     python -m tests.conformance                          runs all cases against both, and prints the tables
     python -m tests.conformance --proxy pushpin          runs them against one
+    python -m tests.conformance --quick                  runs those that do not wait long
     python -m tests.conformance --write docs/protocol.md runs nothing, and brings a document's tables up to date
 
-The exit status is 1 if a case did otherwise than it should.
+The exit status is 1 if a case did otherwise than it should, or if a proxy is missing.
 """
 
 import argparse
@@ -56,6 +57,7 @@ def counts_table(recorders: dict[str, Recorder]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__.partition("\n")[0])
     parser.add_argument("--proxy", choices=sorted(PROXIES), action="append", help="run against this one")
+    parser.add_argument("--quick", action="store_true", help="leave out the cases that wait longer than 10 seconds")
     parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="bring a document's tables up to date")
     parser.add_argument("rest", nargs="*", help="arguments for pytest, behind --")
     options = parser.parse_args()
@@ -63,17 +65,30 @@ def main() -> int:
         options.write.write_text(written(options.write.read_text() if options.write.exists() else ""))
         return 0
     recorders: dict[str, Recorder] = {}
-    for name in options.proxy or PROXIES:
+    chosen = options.proxy or list(PROXIES)
+    lengths = [] if options.quick else ["--slow"]
+    for name in chosen:
         if lacking := missing(name):
             print(f"{name} is left out: {', '.join(lacking)} not installed", file=sys.stderr)
             continue
         recorders[name] = Recorder()
-        arguments = [str(HERE), "--proxy", name, "-q", "--tb=line", "-p", "no:cacheprovider", *options.rest]
+        arguments = [
+            str(HERE),
+            "--proxy",
+            name,
+            "-q",
+            "--tb=line",
+            "-rN",
+            "-p",
+            "no:cacheprovider",
+            *lengths,
+            *options.rest,
+        ]
         pytest.main(arguments, plugins=[recorders[name]])
     print(f"\n## Outcomes\n\n{counts_table(recorders)}\n\n{difference_table()}")
     if any(recorder.faults for recorder in recorders.values()):
         print(f"\n## Cases that did otherwise than they should\n\n{faults_table(recorders)}")
-    return int(any(recorder.faults for recorder in recorders.values()))
+    return int(len(recorders) < len(chosen) or any(recorder.faults for recorder in recorders.values()))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Latin-1, so that every byte survives.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import queue
@@ -37,6 +38,7 @@ class Request:
     version: str
     fields: Fields
     body: bytes = b""
+    connection: int = 0  # counted by the backend
 
     @property
     def path(self) -> str:
@@ -202,6 +204,8 @@ class Backend:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count(1)
+        self._open: set[int] = set()
         self._server = self._call(asyncio.start_server(self._serve, "127.0.0.1", port, limit=1 << 24))
 
     def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -242,6 +246,10 @@ class Backend:
         """How many requests to a path were not taken yet."""
         return self.page(path).requests.qsize()
 
+    def is_open(self, connection: int) -> bool:
+        """Whether a connection, as a request names it, has not ended."""
+        return connection in self._open
+
     def take_socket(self, path: str) -> Socket:
         return self.page(path).sockets.get(timeout=DEADLINE)
 
@@ -249,14 +257,17 @@ class Backend:
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
+        number = next(self._numbers)
+        self._open.add(number)
         try:
-            while (request := await read_request(reader, writer)) is not None:
+            while (request := await read_request(reader, writer, number)) is not None:
                 if not await self._answer(request, reader, writer):
                     break
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self._tasks.discard(task)
+            self._open.discard(number)
             writer.close()
 
     async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -308,7 +319,7 @@ async def run(steps: Sequence[Step], writer: asyncio.StreamWriter, chunked: bool
     return True
 
 
-async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
+async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> Request | None:
     """The next request, None if the peer has closed."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -328,4 +339,4 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         await reader.readexactly(2)
     elif length := values_of(fields, "Content-Length"):
         body = await reader.readexactly(int(length[0]))
-    return Request(method, target, version, fields, body)
+    return Request(method, target, version, fields, body, number)

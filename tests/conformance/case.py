@@ -5,12 +5,16 @@ published to, so the case sends another hold after it and waits for that one to 
 """
 
 import itertools
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from tests.conformance.backend import Backend, Reply, Request, Script
 from tests.conformance.client import Connection, Response, fetch, json_body
-from tests.conformance.proxies import Proxy
+from tests.conformance.proxies import PROXIES, Proxy, another
 
 NUMBERS = itertools.count(1)
 
@@ -21,6 +25,32 @@ def held(channel: str, body: bytes = b"", mode: str = "stream", **fields: str) -
     return Reply(body, [("Content-Type", "text/plain"), ("Grip-Hold", mode), ("Grip-Channel", channel), *named])
 
 
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Whether a condition that nothing tells of comes true in that time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+class Spare:
+    """A host with a backend of its own, which is not there before `start` and can be stopped and started again."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self._port = host, port
+        self._backend: Backend | None = None
+
+    def start(self) -> Backend:
+        self._backend = Backend(self._port)
+        return self._backend
+
+    def stop(self) -> None:
+        if self._backend:
+            self._backend.stop()
+
+
 class Case:
     """One case's view of proxy and backend."""
 
@@ -28,10 +58,13 @@ class Case:
         self.proxy, self.backend, self.deadline = proxy, backend, deadline
         self.path, self.channel = "/" + name, name
         self._connections: list[Connection] = []
+        self._spares: list[Spare] = []
 
     def close(self) -> None:
         for connection in self._connections:
             connection.close()
+        for spare in self._spares:
+            spare.stop()
 
     # --- backend
 
@@ -43,10 +76,29 @@ class Case:
         """The next request that reached the backend."""
         return self.backend.take(self.path + at.partition("?")[0], self.deadline)
 
+    def spare(self) -> Spare:
+        """A host that no other case uses."""
+        if not self.proxy.has_routes:
+            pytest.skip("the routes of a given proxy are not known")
+        self._spares.append(Spare(*self.proxy.spares.pop()))
+        return self._spares[-1]
+
+    @contextmanager
+    def with_another_proxy(self, **settings: object) -> Iterator["Case"]:
+        """This case at a proxy that nobody else uses."""
+        if self.proxy.name not in PROXIES:
+            pytest.skip("the suite cannot start a proxy like the given one")
+        with another(self.proxy, self.backend, **settings) as proxy:
+            case = Case(proxy, self.backend, self.channel, self.deadline)
+            try:
+                yield case
+            finally:
+                case.close()
+
     # --- client
 
     def connect(self) -> Connection:
-        connection = Connection(*self.proxy.client, self.deadline)
+        connection = self.proxy.connect(self.deadline)
         self._connections.append(connection)
         return connection
 
@@ -88,7 +140,7 @@ class Case:
         for _ in range(2):
             path = f"/settle/{next(NUMBERS)}"
             self.backend.on(path, held(f"settle-{path}"))
-            probe = Connection(*self.proxy.client)
+            probe = self.proxy.connect()
             probe.request(path).read_head()
             probe.close()
 

@@ -3,12 +3,15 @@
 import json
 import select
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tests.conformance import frames
 from tests.conformance.backend import DEADLINE, Fields, values_of
+
+HOST = "conformance.test"  # that requests are for, if they do not say otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,14 @@ class Response:
 class Connection:
     """One TCP connection to the proxy."""
 
-    def __init__(self, host: str, port: int, deadline: float = DEADLINE) -> None:
+    def __init__(self, host: str, port: int, deadline: float = DEADLINE, tls: ssl.SSLContext | None = None) -> None:
         self._socket = socket.create_connection((host, port), deadline)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self._socket = tls.wrap_socket(self._socket, server_hostname=HOST)  # a self-made certificate is for it
         self._buffer = b""
         self.head: Head | None = None
+        self._key = ""
         self._host = host
 
     def close(self) -> None:
@@ -78,7 +84,7 @@ class Connection:
         host: str | None = None,
     ) -> "Connection":
         """Sends a request, with a Content-Length if there is a body."""
-        lines = [f"{method} {path} HTTP/{version}", f"Host: {host or 'conformance.test'}"]
+        lines = [f"{method} {path} HTTP/{version}", f"Host: {host or HOST}"]
         lines += [f"{name}: {value}" for name, value in fields]
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
@@ -178,18 +184,27 @@ class Connection:
 
     def readable(self, seconds: float) -> bool:
         """Whether something is there to read, or arrives within the time."""
-        return bool(self._buffer) or bool(select.select([self._socket], [], [], seconds)[0])
+        decrypted = self._socket.pending() if isinstance(self._socket, ssl.SSLSocket) else 0
+        return bool(self._buffer or decrypted or select.select([self._socket], [], [], seconds)[0])
 
     # --- WebSocket
 
     def upgrade(self, path: str, fields: Sequence[tuple[str, str]] = (), host: str | None = None) -> Head:
         """Asks for a WebSocket; the answer's head."""
-        key = frames.new_key()
+        self.begin_upgrade(path, fields, host)
+        return self.end_upgrade()
+
+    def begin_upgrade(self, path: str, fields: Sequence[tuple[str, str]] = (), host: str | None = None) -> None:
+        """Asks for a WebSocket."""
+        self._key = frames.new_key()
         handshake = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
-        self.request(path, fields=[*handshake, ("Sec-WebSocket-Key", key), *fields], host=host)
+        self.request(path, fields=[*handshake, ("Sec-WebSocket-Key", self._key), *fields], host=host)
+
+    def end_upgrade(self) -> Head:
+        """The head of the answer, whose key must fit if it accepts."""
         head = self.read_head()
         if head.status == 101:
-            assert frames.accept_for(key) == head.value("Sec-WebSocket-Accept")
+            assert frames.accept_for(self._key) == head.value("Sec-WebSocket-Accept")
         return head
 
     def send_frame(self, opcode: int, payload: bytes | str = b"", final: bool = True) -> None:

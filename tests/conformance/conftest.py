@@ -1,4 +1,7 @@
-"""Fixtures of the suite: one backend and one proxy for all cases, and a path and a channel for each."""
+"""Fixtures of the suite: one backend and one proxy for all cases, and a path and a channel for each.
+
+Cases marked `slow` run with `--slow` only: after all others, and all of them at the same time.
+"""
 
 import itertools
 import os
@@ -12,19 +15,25 @@ from tests.conformance import proxies
 from tests.conformance.backend import DEADLINE, Backend
 from tests.conformance.case import Case
 from tests.conformance.differences import difference, gap
+from tests.conformance.together import Together, is_slow
 from tests.ports import free_port
 
 HERE = os.path.dirname(__file__)
 NUMBERS = itertools.count(1)
+TOGETHER = pytest.StashKey[Together]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--proxy", choices=sorted(proxies.PROXIES), help="proxy under test (default gripproxy)")
+    parser.addoption("--slow", action="store_true", help="run the cases that wait longer than 10 seconds, too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TOGETHER] = Together(lambda item, model: make_case(item, model.proxy, model.backend))
     config.addinivalue_line("markers", "grip(subject): the part of the protocol that a case belongs to")
-    config.addinivalue_line("markers", "slow: waits longer than 15 seconds; runs only with -m slow")
+    config.addinivalue_line(
+        "markers", "slow: waits longer than 10 seconds; runs with --slow, beside the other slow ones"
+    )
 
 
 def proxy_name(config: pytest.Config) -> str:
@@ -39,14 +48,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     here = [item for item in items if str(item.path).startswith(HERE)]
     name = proxy_name(config)
     for item in here:
-        if item.get_closest_marker("slow") and "slow" not in (config.option.markexpr or ""):
-            item.add_marker(pytest.mark.skip(reason="takes more than 15 seconds: run it with -m slow"))
+        if is_slow(item) and not config.getoption("--slow", default=False):
+            item.add_marker(pytest.mark.skip(reason="takes more than 10 seconds: run it with --slow"))
         known = difference(item.path.stem, item.name)
         if name == "pushpin" and known:
             item.add_marker(pytest.mark.xfail(reason=known.pushpin, strict=True))
         missing = gap(item.path.stem, item.name)
         if name == "gripproxy" and missing:
             item.add_marker(pytest.mark.xfail(reason=missing, strict=True))
+    items.sort(key=lambda item: is_slow(item) and str(item.path).startswith(HERE))  # they come last
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +94,13 @@ def running(backend: Backend, request: pytest.FixtureRequest, *, is_behind: bool
         signal.signal(signal.SIGTERM, before)
 
 
+def make_case(item: pytest.Function, proxy: proxies.Proxy, backend: Backend) -> Case:
+    """A case with a path and a channel of its own, named after the test."""
+    name = f"{next(NUMBERS)}-{re.sub('[^a-z0-9]+', '-', item.name.lower())[:40].strip('-')}"
+    expected_to_fail = item.get_closest_marker("xfail") is not None
+    return Case(proxy, backend, name, 2.5 if expected_to_fail else DEADLINE)
+
+
 @pytest.fixture
 def case(proxy: proxies.Proxy, backend: Backend, request: pytest.FixtureRequest) -> Iterator[Case]:
     """The proxy and the backend, with a path and a channel that no other case uses."""
@@ -97,8 +114,14 @@ def behind(proxy_behind: proxies.Proxy, backend: Backend, request: pytest.Fixtur
 
 
 def made(proxy: proxies.Proxy, backend: Backend, request: pytest.FixtureRequest) -> Iterator[Case]:
-    name = f"{next(NUMBERS)}-{re.sub('[^a-z0-9]+', '-', request.node.name.lower())[:40].strip('-')}"
-    expected_to_fail = request.node.get_closest_marker("xfail") is not None
-    current = Case(proxy, backend, name, 2.5 if expected_to_fail else DEADLINE)
+    current = make_case(request.node, proxy, backend)
     yield current
     current.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not is_slow(pyfuncitem):
+        return None
+    pyfuncitem.config.stash[TOGETHER].wait_for(pyfuncitem)
+    return True

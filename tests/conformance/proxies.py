@@ -7,20 +7,28 @@ as `PASSTHROUGH_HOST`. Grip-Sig is signed with `SIG_KEY` for the issuer `SIG_ISS
 A proxy "behind" another one believes what the suite, in the place of that one, says of the client.
 """
 
+import base64
 import os
 import pathlib
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from tests.conformance.backend import Backend, Reply
-from tests.conformance.client import Connection, fetch
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.conformance.backend import DEADLINE, Backend, Reply
+from tests.conformance.client import HOST, Connection, fetch
+from tests.integration.certificates import make_authority
 from tests.ports import free_port
 
 PASSTHROUGH_HOST = "passthrough.test"
@@ -31,6 +39,9 @@ START_SECONDS = 20.0
 OTHER_ISS = "other"
 OTHER_KEY = "another key that is long enough for HS256 to be content".replace(" ", "-")
 PAGE = "http://page.test"  # the origin whose pages may read what cors.test answers, where a proxy has a list of them
+UPSTREAM_KEY = "a key of the proxy in front that is long enough for HS256"
+BYTES_KEY = bytes(range(100, 164))
+ES256_FILE = "es256.pem"  # beside the configuration
 ROUTES = f"""\
 * {{target}},over_http
 {PASSTHROUGH_HOST} {{target}}
@@ -41,6 +52,10 @@ implicit.test {{target}},over_http,sub=implicit
 plain.test,no_grip {{target}}
 header.test,header=X-Set:new,header=X-Gone: {{target}}
 signed.test,sig_iss={OTHER_ISS},sig_key={OTHER_KEY} {{target}}
+base64.test,sig_iss={OTHER_ISS},sig_key=base64:{base64.b64encode(BYTES_KEY).decode()} {{target}}
+keyed.test,sig_key={OTHER_KEY} {{target}}
+es256.test,sig_iss={OTHER_ISS},sig_key=file:{ES256_FILE} {{target}}
+quoted.test,header="X-Quoted:a, \\"b\\"" {{target}}  # and a comment
 host.test {{target}},host=backend.test
 cors.test,aco {{target}}
 debug.test,debug {{target}}
@@ -77,7 +92,9 @@ trusted_proxies = ["127.0.0.1"]
 orig_headers_need_mark = ["X-Need-Mark"]
 cdn_loop = "{CDN_ID}"
 """
+SPARES = 8  # hosts, each with a port of its own where no backend is until a case starts one
 Address = tuple[str, int]
+OTHERS = threading.Semaphore(2)  # proxies beside the one of all cases: the start of ten would disturb every timer
 
 
 @dataclass(slots=True)
@@ -89,9 +106,15 @@ class Proxy:
     control: Address
     sig_iss: str | None = SIG_ISS
     sig_key: str | None = SIG_KEY
+    upstream_key: str | None = UPSTREAM_KEY
     passthrough_host: str | None = PASSTHROUGH_HOST
     pull: str | None = None  # ZeroMQ's address to push items to
+    sub: str | None = None  # and the one where publishers learn of subscriptions
+    metrics: Address | None = None  # where a scraper asks for /metrics
+    tls: ssl.SSLContext | None = None  # for clients
+    es256: str | None = None  # public half of the key in `ES256_FILE`, as PEM
     has_routes: bool = False
+    spares: list[tuple[str, int]] = field(default_factory=list)  # hosts and ports that no case has taken yet
     folder: pathlib.Path | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -100,6 +123,15 @@ class Proxy:
         with (self.folder / f"{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         self.processes.append(process)
+
+    def terminate(self) -> "subprocess.Popen[bytes]":
+        """Tells the proxy itself to end, as whoever runs it would, and returns its process."""
+        self.processes[-1].terminate()
+        return self.processes[-1]
+
+    def connect(self, deadline: float = DEADLINE) -> Connection:
+        """A client's connection."""
+        return Connection(*self.client, deadline, self.tls)
 
     def logs(self) -> str:
         if not self.folder:
@@ -121,39 +153,69 @@ class Proxy:
 
 def made(name: str, folder: pathlib.Path) -> Proxy:
     """A proxy with ports and a folder of its own, still to be started."""
-    client, control, pull = (("127.0.0.1", free_port()) for _ in range(3))
-    return Proxy(name, client, control, pull=f"tcp://{pull[0]}:{pull[1]}", has_routes=True, folder=folder)
+    client, control = (("127.0.0.1", free_port()) for _ in range(2))
+    proxy = Proxy(name, client, control, has_routes=True, folder=folder)
+    proxy.pull, proxy.sub = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+    proxy.spares = [(f"spare-{number}.test", free_port()) for number in range(SPARES)]
+    return proxy
 
 
-def routes_to(port: int) -> str:
-    """`ROUTES`, in Pushpin's words, to the backend on the port."""
-    return ROUTES.format(target=f"127.0.0.1:{port}", nobody=f"127.0.0.1:{free_port()}")
+def write_key(proxy: Proxy, folder: pathlib.Path) -> None:
+    """Makes `ES256_FILE` in the folder."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / ES256_FILE).write_bytes(private)
+    proxy.es256 = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def pushpin(backend_port: int, *, is_behind: bool = False) -> Proxy:
-    """Debian's Pushpin with zurl, as a private instance."""
+def write_certificate(proxy: Proxy, folder: pathlib.Path) -> str:
+    """Makes a certificate for `HOST`, which the proxy's clients trust, and returns the file with it and its key."""
+    authority = make_authority(folder)
+    proxy.tls = ssl.create_default_context(cafile=authority.file)
+    return authority.sign("server", HOST)
+
+
+def routes_to(port: int, spares: Sequence[tuple[str, int]]) -> str:
+    """`ROUTES`, in Pushpin's words, to the backend on the port, and those of the spare ones."""
+    routes = ROUTES.format(target=f"127.0.0.1:{port}", nobody=f"127.0.0.1:{free_port()}")
+    return routes + "".join(f"{host} 127.0.0.1:{port},over_http\n" for host, port in spares)
+
+
+def pushpin(backend_port: int, *, is_behind: bool = False, clients: int = 50_000, tls: bool = False) -> Proxy:
+    """Debian's Pushpin with zurl, as a private instance for so many clients."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pushpin-"))
     proxy = made("pushpin", folder)
+    proxy.metrics = ("127.0.0.1", free_port())
     shutil.copytree("/etc/pushpin", folder / "etc")
     settings = {
         "rundir": str(folder),
         "logdir": str(folder),
         "http_port": str(proxy.client[1]),
-        "push_in_http_port": str(proxy.control[1]),
+        "client_maxconn": str(clients),
+        "push_in_http_port": f"{proxy.control[1]}\nprometheus_port={proxy.metrics[1]}",
         "push_in_spec": str(proxy.pull),
-        "push_in_sub_specs": f"ipc://{folder}/sub",
+        "push_in_sub_specs": str(proxy.sub),
         "command_spec": f"ipc://{folder}/command",
         "include": str(folder / "internal.conf"),
         "sig_iss": SIG_ISS,
         "sig_key": SIG_KEY,
+        "upstream_key": UPSTREAM_KEY,
         **(BEHIND_PUSHPIN if is_behind else {}),
     }
+    if tls:
+        certificate = folder / "etc/runner/certs" / f"default_{proxy.client[1]}.crt"
+        certificate.parent.mkdir(parents=True, exist_ok=True)
+        for file in (certificate, certificate.with_suffix(".key")):
+            shutil.copy(write_certificate(proxy, folder) if file == certificate else certificate, file)
+        settings |= {"http_port": str(free_port()), "#https_ports": str(proxy.client[1])}
+    write_key(proxy, folder / "etc")
     lines = (folder / "etc/pushpin.conf").read_text().split("\n")
     named = [(line.partition("=")[0], line) for line in lines]
-    text = "\n".join(f"{name}={settings[name]}" if name in settings else line for name, line in named)
+    text = "\n".join(f"{name.strip('#')}={settings[name]}" if name in settings else line for name, line in named)
     text = text.replace("[handler]", f"[handler]\nstate_spec=ipc://{folder}/state")
     (folder / "etc/pushpin.conf").write_text(text)
-    (folder / "etc/routes").write_text(routes_to(backend_port))
+    (folder / "etc/routes").write_text(routes_to(backend_port, proxy.spares))
     for name, source in (("internal.conf", "/usr/lib/pushpin/internal.conf"), ("zurl.conf", "/etc/zurl.conf")):
         (folder / name).write_text(pathlib.Path(source).read_text().replace("/var/run/zurl", str(folder)))
     proxy.spawn(sys.executable, str(pathlib.Path(__file__).with_name("state.py")), f"ipc://{folder}/state")
@@ -162,19 +224,26 @@ def pushpin(backend_port: int, *, is_behind: bool = False) -> Proxy:
     return proxy
 
 
-def gripproxy(backend_port: int, *, is_behind: bool = False) -> Proxy:
-    """gripproxy from this source tree."""
+def gripproxy(backend_port: int, *, is_behind: bool = False, clients: int = 0, tls: bool = False) -> Proxy:
+    """gripproxy from this source tree, for so many clients; 0 is its default."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gripproxy-"))
     proxy = made("gripproxy", folder)
-    (folder / "routes").write_text(routes_to(backend_port))
+    proxy.metrics = proxy.control
+    (folder / "routes").write_text(routes_to(backend_port, proxy.spares))
     command = [sys.executable, "-m", "gripproxy"]
     imported = subprocess.run([*command, "import-routes", str(folder / "routes")], capture_output=True, check=True)
+    write_key(proxy, folder)
+    server = BEHIND_GRIPPROXY if is_behind else ""
+    if tls:
+        server += f'\ncertificate = "{write_certificate(proxy, folder)}"'
     # In Pushpin's words there are no origins, and the table of the server is here already for the sake of ",id=named".
     routes = imported.stdout.decode().replace('cors = ["*"]', f'cors = ["{PAGE}"]')
-    routes = routes.replace("[server]", "[server]" + BEHIND_GRIPPROXY * is_behind)
+    routes = routes.replace("[server]", "[server]" + server)
+    routes = routes.replace("[[routes]]", f'[[routes]]\nupstream_key = "{UPSTREAM_KEY}"', 1)  # the one for any host
     (folder / "config.toml").write_text(f"""
 [limits]
 channels_per_connection = {CHANNELS_MAX}
+connections = {clients}
 
 [realms.default]
 sig_iss = "{SIG_ISS}"
@@ -182,6 +251,7 @@ sig_key = "{SIG_KEY}"
 
 [zeromq]
 pull = "{proxy.pull}"
+sub = ["{proxy.sub}"]
 
 {routes}
 """)
@@ -207,6 +277,7 @@ def given(environment: Mapping[str, str]) -> Proxy:
         address("GRIP_CONTROL_URL"),
         sig_iss=environment.get("GRIP_SIG_ISS"),
         sig_key=environment.get("GRIP_SIG_KEY"),
+        upstream_key=environment.get("GRIP_UPSTREAM_KEY"),
         passthrough_host=environment.get("GRIP_PASSTHROUGH_HOST"),
     )
 
@@ -218,6 +289,18 @@ def missing(name: str) -> Sequence[str]:
     """The programs that a proxy needs and this machine lacks."""
     needed = {"pushpin": ("pushpin", "zurl", "condure")}.get(name, ())
     return [program for program in needed if not shutil.which(program)]
+
+
+@contextmanager
+def another(like: Proxy, backend: Backend, **settings: object) -> Iterator[Proxy]:
+    """One more proxy of the same kind, for what would disturb all other cases."""
+    with OTHERS:
+        started = PROXIES[like.name](backend.port, **settings)
+        try:
+            wait_until_ready(started, backend)
+            yield started
+        finally:
+            started.stop()
 
 
 def wait_until_ready(proxy: Proxy, backend: Backend) -> None:
@@ -236,7 +319,7 @@ def wait_until_ready(proxy: Proxy, backend: Backend) -> None:
 
 def is_ready(proxy: Proxy) -> bool:
     """Whether a stream is held and reached by a publish."""
-    stream = Connection(*proxy.client, deadline=0.5)
+    stream = proxy.connect(deadline=0.5)
     try:
         if stream.request("/ready").read_head().status != 200:
             return False

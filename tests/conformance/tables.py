@@ -1,11 +1,13 @@
 """The differences as Markdown, for people: each case's own sentence, what Pushpin does instead, and why.
 
-A document holds the tables between two marks; everything between them is written anew.
+Behind them stands what the cases cover, and what none can show. A document holds the tables between two marks;
+everything between them is written anew.
 """
 
 import importlib
 from collections.abc import Sequence
 
+from tests.conformance.coverage import PARTS, Unseen, unseen
 from tests.conformance.differences import DIFFERENCES, GAPS
 
 BEGIN = "<!-- written by `python -m tests.conformance --write docs/protocol.md` -->"
@@ -62,10 +64,30 @@ def difference_table() -> str:
     return f"{text}\n\n### What gripproxy does not do yet\n\n{gaps}" if GAPS else text
 
 
+def coverage_tables() -> str:
+    """What Pushpin does, with the cases that show it, and what no case can show."""
+    covered = [
+        [part, name, ", ".join(f"`{case}`" for case in row)]
+        for part, table_rows in PARTS.items()
+        for name, row in table_rows.items()
+        if not isinstance(row, Unseen)
+    ]
+    others = [[name, row.reason, f"`{row.test}`" if row.test else "–"] for name, row in unseen().items()]
+    return f"""### What the cases cover
+
+Each feature, limit and timer of Pushpin's, with the cases below `tests/conformance` that show it.
+
+{table(["Part", "Pushpin", "Cases"], covered)}
+
+### What no case can show
+
+{table(["Pushpin", "Why no case can show it", "Shown by"], others)}"""
+
+
 def written(document: str) -> str:
     """The document with its tables up to date; they are appended if it has none."""
     before, begin, rest = document.partition(BEGIN)
     after = rest.partition(END)[2] if begin else "\n"
     if not begin and before.strip():
         before = before.rstrip("\n") + "\n\n"
-    return f"{before}{BEGIN}\n\n{difference_table()}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{difference_table()}\n\n{coverage_tables()}\n\n{END}{after}"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conformance.backend import Reply, control, event, opened
 from tests.conformance.case import Case, held
-from tests.conformance.client import Connection
+from tests.conformance.client import Connection, fetch
 
 
 @pytest.mark.grip("request bodies and limits")
@@ -94,6 +94,20 @@ def test_idle_publishers(case: Case) -> None:
             one.close()
 
 
+@pytest.mark.grip("metrics")
+def test_idle_scrapers(case: Case) -> None:
+    """Who keeps connections for metrics without using them does not keep others from the metrics."""
+    if case.proxy.metrics is None:
+        pytest.skip("the address is not known")
+    idle = [Connection(*case.proxy.metrics) for _ in range(40)]
+    try:
+        response = fetch(*case.proxy.metrics, "/metrics", deadline=case.deadline)
+        assert (200, True) == (response.status, b"# TYPE " in response.body)
+    finally:
+        for one in idle:
+            one.close()
+
+
 @pytest.mark.grip("response holds: update_on_first_subscription")
 def test_first_poll_of_a_channel(case: Case) -> None:
     """A long-poll is no reason to ask the backend again, though it is the first of its channel."""
@@ -101,6 +115,46 @@ def test_first_poll_of_a_channel(case: Case) -> None:
     case.poll()
     time.sleep(2.5)
     assert 0 == case.backend.waiting(case.path)
+
+
+@pytest.mark.grip("WebSockets")
+@pytest.mark.parametrize("size", [5_000, 100_000])
+def test_refused_handshake_with_a_body(case: Case, size: int) -> None:
+    """What a backend says when it refuses a WebSocket reaches the client, up to 100,000 bytes."""
+    case.answer(Reply(b"x" * size, [("Content-Type", "text/plain")], 403))
+    connection = case.connect()
+    assert 403 == connection.upgrade(case.path).status
+    assert b"x" * size == connection.read_rest()
+
+
+@pytest.mark.grip("control door: limits")
+def test_too_large_head_of_a_publish(case: Case) -> None:
+    """A publish with more than 100,000 bytes of fields is refused with a client error."""
+    connection = Connection(*case.proxy.control)
+    try:
+        connection.request("/publish/", "POST", [("X-Large", "x" * 100_000)], body=b'{"items": []}')
+        assert connection.read_head().status in range(400, 500)
+    finally:
+        connection.close()
+
+
+@pytest.mark.grip("control door: limits")
+@pytest.mark.parametrize("length", ["x", "-1", "1x"])
+def test_length_of_a_publish_that_is_none(case: Case, length: str) -> None:
+    """A Content-Length that is no number is refused."""
+    assert 400 == case.control("/publish/", fields=[("Content-Length", length)]).status
+
+
+@pytest.mark.slow
+@pytest.mark.grip("publishing: message_hwm")
+def test_many_deliveries(case: Case) -> None:
+    """All of 40,000 deliveries that are published at once reach their streams, in order."""
+    case.answer(held(case.channel))
+    connections = [case.stream() for _ in range(200)]
+    case.settle()
+    case.say(*(f"{number:03}" for number in range(200)))
+    expected = b"".join(b"%03d" % number for number in range(200))
+    assert all(expected == connection.read_data(len(expected)) for connection in connections)
 
 
 @pytest.mark.slow

@@ -104,3 +104,30 @@ def test_item_without_prev_id_is_not_held_back(case: Case) -> None:
     case.say("5", id="5")
     case.say("6", id="6", prev_id="5")
     assert b"156" == connection.read_data(3)
+
+
+@pytest.mark.grip("order and duplicates")
+def test_late_item_is_not_held_back(case: Case) -> None:
+    """An item without which the one behind it was delivered already does not wait for anything."""
+    case.answer(held(case.channel))
+    connection = case.stream()
+    case.say("4", id="4", prev_id="3")
+    case.say("3", id="3", prev_id="2")
+    case.say("5", id="5", prev_id="4")
+    assert connection.readable(2)
+    assert b"435" == connection.read_data(3)
+
+
+@pytest.mark.slow
+@pytest.mark.grip("order and duplicates: message_wait")
+def test_items_that_waited_keep_their_order(case: Case) -> None:
+    """Items whose predecessor does not come are delivered in the order of their ids, each once."""
+    case.answer(held(case.channel))
+    connection = case.stream()
+    case.say("1", id="1")
+    for number in (5, 4, 3):
+        case.say(str(number), id=str(number), prev_id=str(number - 1))
+    assert b"1345" == connection.read_data(4)
+    case.say("2", id="2", prev_id="1")
+    case.say("6", id="6", prev_id="5")
+    assert b"2" in connection.read_data(1) + connection.read_data(1)

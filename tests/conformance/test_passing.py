@@ -74,7 +74,15 @@ def test_date_and_server_are_the_backends(case: Case) -> None:
 
 
 @pytest.mark.grip("responses")
-@pytest.mark.parametrize("name", ["Keep-Alive", "Proxy-Connection"])
+def test_response_without_reason(case: Case) -> None:
+    """A reason that is empty, as that of what came by HTTP/2, stays empty or becomes the registered one."""
+    case.answer(Reply(b"x", status=404, reason=""))
+    response = case.get()
+    assert (404, True, b"x") == (response.status, response.head.reason in ("", "Not Found"), response.body)
+
+
+@pytest.mark.grip("responses")
+@pytest.mark.parametrize("name", ["Keep-Alive", "Proxy-Connection", "Trailer", "Upgrade"])
 def test_fields_between_neighbours_are_dropped(case: Case, name: str) -> None:
     """Fields of the backend's connection do not reach the client."""
     case.answer(Reply(b"x", [(name, "own-value")]))

@@ -144,6 +144,27 @@ def test_backend_with_grip(case: Case, grip: Both) -> None:
     assert b"m:no prefix for the backend" == frame.payload
 
 
+@pytest.mark.grip("WebSockets: prefix")
+def test_prefix_of_fragments(grip: Both) -> None:
+    """A message in fragments loses its prefix in the first one only."""
+    grip.backend.send(frames.Frame(frames.TEXT, b"m:m:", final=False))
+    grip.backend.send(frames.Frame(frames.CONTINUATION, b"m:x"))
+    assert (frames.TEXT, b"m:m:x") == joined(grip.client.read_frame, frames.TEXT)
+
+
+@pytest.mark.grip("control messages")
+def test_control_message_in_fragments(case: Case, grip: Both) -> None:
+    """A control message in fragments is obeyed as one that is whole."""
+    whole = control(type="subscribe", channel=case.channel).payload
+    grip.backend.send(frames.Frame(frames.TEXT, whole[:9], final=False))
+    grip.backend.send(frames.Frame(frames.CONTINUATION, whole[9:]))
+    grip.backend.send(frames.Frame(frames.TEXT, b"m:ready"))
+    assert "ready" == grip.client.read_text()
+    case.settle()
+    case.tell("published")
+    assert "published" == grip.client.read_text()
+
+
 @pytest.mark.grip("control messages: detach")
 def test_detach(case: Case, grip: Both) -> None:
     """After `detach` the backend's connection ends and the client's goes on."""

@@ -63,9 +63,10 @@ def test_authorization_is_not_needed(case: Case, value: str) -> None:
 
 
 @pytest.mark.grip("control door")
-def test_root(case: Case) -> None:
-    """The control door's root answers something to a GET."""
-    assert 200 == case.control("/", "GET").status
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_root(case: Case, method: str) -> None:
+    """The control door's root answers something."""
+    assert 200 == case.control("/", method, body=b"" if method == "POST" else None).status
 
 
 @pytest.mark.grip("control door")

@@ -69,6 +69,10 @@ def test_host_is_kept(seen) -> None:
         ("Accept-Encoding", "gzip"),
         ("Keep-Alive", "timeout=5"),
         ("Expect", "100-continue"),
+        ("TE", "trailers"),
+        ("Trailer", "X-Own"),
+        ("Upgrade", "h2c"),
+        ("Proxy-Authorization", "Basic eDp5"),
     ],
 )
 def test_field_is_dropped(seen, name: str, value: str) -> None:
@@ -90,9 +94,11 @@ def test_field_is_dropped(seen, name: str, value: str) -> None:
         ("Referer", "http://a/b"),
         ("Last-Event-ID", "5"),
         ("Content-Type", "text/x-own; charset=utf-8"),
+        ("Content-Encoding", "gzip"),
         ("X-Latin", "caf\xe9"),
         ("X-Utf8", "caf\xc3\xa9"),
         ("Range", "bytes=0-1"),
+        ("X-Empty", ""),
     ],
     ids=lambda value: value if value.isascii() and value.replace("-", "").isalnum() else "",
 )
@@ -170,6 +176,12 @@ def test_forwarded_protocol_cannot_be_forged(seen, name: str) -> None:
 
 
 @pytest.mark.grip("requests")
+def test_forwarded_field_of_a_client(seen) -> None:
+    """What a client claims in Forwarded does not count either (RFC 7239)."""
+    assert [] == seen(fields=[("Forwarded", "for=192.0.2.1;proto=https")]).values("Forwarded")
+
+
+@pytest.mark.grip("requests")
 def test_forwarded_for(seen) -> None:
     """X-Forwarded-For names the client's address; claims of a client that is not trusted do not count."""
     (value,) = seen(fields=[("X-Forwarded-For", "192.0.2.1, 192.0.2.2")]).values("X-Forwarded-For")
@@ -243,6 +255,15 @@ def test_malformed_request_is_refused(case: Case) -> None:
     connection = case.connect()
     connection.send(b"GET\r\n\r\n")
     assert 400 == connection.read_response().status
+
+
+@pytest.mark.grip("request bodies and limits")
+def test_backend_that_is_not_there(case: Case) -> None:
+    """A backend that cannot be connected to makes a 502 with Pushpin's text, for a WebSocket as well."""
+    spare = case.spare()
+    response = case.get(host=spare.host)
+    assert (502, b"Error while proxying to origin.\n") == (response.status, response.body)
+    assert 502 == case.connect().upgrade(case.path, host=spare.host).status
 
 
 @pytest.mark.grip("request bodies and limits")

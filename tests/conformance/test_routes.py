@@ -7,7 +7,7 @@ import pytest
 
 from tests.conformance.backend import Reply, Request, control, opened
 from tests.conformance.case import Case, held
-from tests.conformance.proxies import OTHER_ISS, OTHER_KEY, PAGE
+from tests.conformance.proxies import BYTES_KEY, OTHER_ISS, OTHER_KEY, PAGE
 
 Seen = Callable[..., Request]
 
@@ -90,6 +90,35 @@ def test_key_of_a_route(seen: Seen) -> None:
     assert OTHER_ISS == jwt.decode(token, OTHER_KEY, algorithms=["HS256"])["iss"]
 
 
+@pytest.mark.grip("Grip-Sig")
+def test_key_of_a_route_without_an_issuer(case: Case, seen: Seen) -> None:
+    """A route may have just a key of its own."""
+    (token,) = seen("keyed.test").values("Grip-Sig")
+    assert case.proxy.sig_iss == jwt.decode(token, OTHER_KEY, algorithms=["HS256"])["iss"]
+
+
+@pytest.mark.grip("Grip-Sig")
+def test_key_in_base64(seen: Seen) -> None:
+    """A key may be bytes, in base64."""
+    (token,) = seen("base64.test").values("Grip-Sig")
+    assert jwt.decode(token, BYTES_KEY, algorithms=["HS256"])
+
+
+@pytest.mark.grip("Grip-Sig")
+def test_key_in_a_file(case: Case, seen: Seen) -> None:
+    """A key may be an EC key in a file, which signs with ES256."""
+    (token,) = seen("es256.test").values("Grip-Sig")
+    assert "ES256" == jwt.get_unverified_header(token)["alg"]
+    assert case.proxy.es256
+    assert {"iss", "exp"} == set(jwt.decode(token, case.proxy.es256, algorithms=["ES256"]))
+
+
+@pytest.mark.grip("routes")
+def test_quotes_and_comments(seen: Seen) -> None:
+    """A value in quotes may have commas and quotes, and a comment may stand behind a route."""
+    assert 'a, "b"' == seen("quoted.test").value("X-Quoted")
+
+
 @pytest.mark.grip("routes: no_grip")
 def test_route_without_grip(case: Case) -> None:
     """Without GRIP, requests carry none of it and instructions are fields like others."""
@@ -98,6 +127,23 @@ def test_route_without_grip(case: Case) -> None:
     assert (b"body", "stream") == (response.body, response.value("Grip-Hold"))
     request = case.taken()
     assert ([], []) == (request.values("Grip-Sig"), request.values("Grip-Feature"))
+
+
+@pytest.mark.grip("routes: prefix; filters")
+def test_prefix_is_not_for_filters(case: Case) -> None:
+    """Filters know channels without the prefix: what an item requires, and what an id is made of."""
+    other = case.channel + "-other"
+    meta = f'id_format="%({case.channel})s"'
+    filters = f"{case.channel}; prev-id=1; filter=require-sub; filter=build-id, {other}"
+    case.answer(held(filters, b"", Grip_Set_Meta=meta, Grip_Link=f"<{case.path}/next>; rel=next"))
+    connection = case.stream(host="prefix.test")
+    case.settle()
+    channel = f"pre-{case.channel}"
+    for number, required in ((2, "nothing"), (3, f"pre-{other}"), (4, other)):
+        item = {"id": str(number), "prev-id": str(number - 1), "meta": {"require_sub": required}}
+        case.publish(item | {"http-stream": {"content": f"%I {required}|"}}, channel=channel)
+    expected = f"4 {other}|".encode()
+    assert expected == connection.read_data(len(expected))
 
 
 @pytest.mark.grip("routes: prefix")

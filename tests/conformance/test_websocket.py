@@ -1,5 +1,7 @@
 """WebSockets over HTTP, once they are open: frames become events, and events frames."""
 
+import zlib
+
 import pytest
 
 from tests.conformance import frames
@@ -45,6 +47,36 @@ def test_fragments_are_joined(case: Case, pair: Connection) -> None:
     pair.send_frame(frames.CONTINUATION, "ll", final=False)
     pair.send_frame(frames.CONTINUATION, "o", final=True)
     assert b"TEXT 5\r\nhello\r\n" == body_of(case)
+
+
+@pytest.mark.grip("WebSocket-over-HTTP: data flow")
+def test_ping_between_fragments(case: Case, pair: Connection) -> None:
+    """A ping may come between the fragments of a message (RFC 6455 section 5.4); both arrive."""
+    case.answer(pong)
+    pair.send_frame(frames.TEXT, "he", final=False)
+    pair.send_frame(frames.PING, "x")
+    pair.send_frame(frames.CONTINUATION, "llo", final=True)
+    assert frames.Frame(frames.PONG, b"x") == pair.read_frame()
+    bodies = body_of(case)
+    while not bodies.endswith(b"hello\r\n"):
+        bodies += body_of(case)
+    assert b"PING 1\r\nx\r\nTEXT 5\r\nhello\r\n" == bodies
+
+
+@pytest.mark.grip("WebSockets: permessage-deflate")
+def test_compressed_message_to_the_backend(case: Case) -> None:
+    """A message that a client compresses, where the proxy agreed to that, reaches the backend as it was before."""
+    case.answer(opened(), events())
+    connection = case.socket(fields=[("Sec-WebSocket-Extensions", "permessage-deflate")])
+    case.taken()
+    assert connection.head
+    payload, reserved = b"hello " * 100, 0
+    if "permessage-deflate" in (connection.head.value("Sec-WebSocket-Extensions") or ""):
+        deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        payload = (deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
+        reserved = 4
+    connection.send(frames.encode(frames.Frame(frames.TEXT, payload, reserved=reserved), masked=True))
+    assert b"TEXT 258\r\n" + b"hello " * 100 + b"\r\n" == body_of(case)
 
 
 @pytest.mark.grip("WebSocket-over-HTTP: encoding")

@@ -144,6 +144,66 @@ def test_wrong_answer_ends_the_connection(case: Case, pair: Connection, status: 
     assert pair.is_cut()
 
 
+@pytest.mark.grip("WebSockets")
+@pytest.mark.parametrize(
+    "frame",
+    [
+        frames.Frame(3, b"x"),
+        frames.Frame(frames.CONTINUATION, b"x"),
+        frames.Frame(frames.PING, b"x" * 126),
+        frames.Frame(frames.TEXT, b"x", reserved=2),
+        frames.Frame(frames.TEXT, b"\xff"),
+        frames.Frame(frames.CLOSE, b"\x03"),
+        frames.close(999),
+        frames.close(1005),
+        frames.close(5000),
+        frames.Frame(frames.CLOSE, b"\x03\xe8\xff"),
+    ],
+    ids=[
+        "opcode",
+        "continuation",
+        "long ping",
+        "reserved",
+        "no text",
+        "half a code",
+        "code 999",
+        "code 1005",
+        "code 5000",
+        "no reason",
+    ],
+)
+def test_frame_that_breaks_the_protocol(case: Case, pair: Connection, frame: frames.Frame) -> None:
+    """A client that breaks RFC 6455 is closed with 1002 or 1007, or cut, and the backend is told DISCONNECT."""
+    pair.send(frames.encode(frame, masked=True))
+    try:
+        assert pair.read_frame().code in (1002, 1007)
+    except (EOFError, ConnectionError):
+        pass
+    assert b"DISCONNECT\r\n" == case.taken().body
+
+
+@pytest.mark.grip("WebSocket-over-HTTP: DISCONNECT")
+@pytest.mark.parametrize(
+    "answer",
+    [Reply(b"oops", [("Content-Type", "text/plain")], 500), events("OPEN"), events(b"TEXT x\r\n")],
+    ids=["status", "second OPEN", "no event"],
+)
+def test_backend_is_told_of_an_end_by_its_fault(case: Case, pair: Connection, answer: Reply) -> None:
+    """A connection that ends because of an answer is told as a DISCONNECT."""
+    case.answer(answer, events())
+    pair.send_text("x")
+    case.taken()
+    assert b"DISCONNECT\r\n" == case.taken().body
+
+
+@pytest.mark.grip("control messages: subscribe")
+def test_too_many_filters_end_the_connection(case: Case, pair: Connection) -> None:
+    """A subscription with more than five filters closes the connection with 1011."""
+    case.answer(events(control(type="subscribe", channel=case.channel, filters=["skip-self"] * 6)), events())
+    pair.send_text("x")
+    assert 1011 == pair.read_frame().code
+
+
 @pytest.mark.grip("WebSocket-over-HTTP: encoding")
 @pytest.mark.parametrize("body", [b"TEXT", b"TEXT x\r\n", b"TEXT 5\r\nab\r\n", b"TEXT 2\r\nm:xx"], ids=range(4))
 def test_malformed_events_end_the_connection(case: Case, pair: Connection, body: bytes) -> None:

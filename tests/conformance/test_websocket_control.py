@@ -106,6 +106,16 @@ def test_subscribing_twice_delivers_once(case: Case) -> None:
     assert ("one", "two") == (connection.read_text(), connection.read_text())
 
 
+@pytest.mark.grip("control messages: subscribe")
+def test_subscribing_again_changes_the_filters(case: Case) -> None:
+    """Another subscription to the same channel takes the place of the first one, filters included."""
+    again = control(type="subscribe", channel=case.channel, filters=["skip-self"])
+    connection = subscribed(case, control(type="set-meta", name="user", value="alice"), again)
+    case.publish({"ws-message": {"content": "mine"}, "meta": {"sender": "alice"}})
+    case.tell("end")
+    assert "end" == connection.read_text()
+
+
 @pytest.mark.grip("control messages")
 @pytest.mark.parametrize(
     "message",
@@ -186,14 +196,29 @@ def test_channels_are_limited(case: Case) -> None:
         ({"content": "beat"}, frames.Frame(frames.TEXT, b"beat")),
         ({"content-bin": "/w==", "message-type": "binary"}, frames.Frame(frames.BINARY, b"\xff")),
         ({"content": "", "message-type": "ping"}, frames.Frame(frames.PING)),
+        ({"content": "beat", "message-type": "pong"}, frames.Frame(frames.PONG, b"beat")),
+        ({"content-bin": "aGk="}, frames.Frame(frames.TEXT, b"hi")),
     ],
-    ids=["text", "default", "binary", "ping"],
+    ids=["text", "default", "binary", "ping", "pong", "text in base64"],
 )
 def test_keep_alive(case: Case, members: dict, expected: frames.Frame) -> None:
     """A keep-alive message is sent again and again on a quiet connection."""
     named = {name.replace("-", "_"): value for name, value in members.items()}
     connection = subscribed(case, control(type="keep-alive", timeout=1, **named))
     assert expected == connection.read_frame()
+
+
+@pytest.mark.grip("control messages: keep-alive")
+@pytest.mark.parametrize(("mode", "expected"), [("", False), ("idle", False), ("interval", True)])
+def test_keep_alive_modes(case: Case, mode: str, expected: bool) -> None:
+    """A busy connection has no keep-alives in mode `idle`, which is the default, and has them in mode `interval`."""
+    members = {"mode": mode} if mode else {}
+    connection = subscribed(case, control(type="keep-alive", content="beat", timeout=2, **members))
+    for _ in range(12):
+        time.sleep(0.2)
+        case.tell("x")
+    received = [connection.read_text() for _ in range(12)]
+    assert expected == ("beat" in received)
 
 
 @pytest.mark.grip("control messages: keep-alive")

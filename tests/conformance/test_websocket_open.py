@@ -143,6 +143,19 @@ def test_media_type_is_compared_as_such(case: Case, media_type: str) -> None:
 
 @pytest.mark.grip("WebSockets")
 @pytest.mark.parametrize(
+    ("connection", "upgrade"),
+    [("upgrade", "WebSocket"), ("keep-alive, Upgrade", "websocket"), ("UPGRADE", "WEBSOCKET")],
+)
+def test_case_of_a_handshake(case: Case, connection: str, upgrade: str) -> None:
+    """The words of a handshake have no case, and Connection may name more."""
+    case.answer(opened())
+    key = frames.new_key()
+    fields = [("Connection", connection), ("Upgrade", upgrade), ("Sec-WebSocket-Version", "13")]
+    assert 101 == case.ask(fields=[*fields, ("Sec-WebSocket-Key", key)]).read_head().status
+
+
+@pytest.mark.grip("WebSockets")
+@pytest.mark.parametrize(
     "fields",
     [
         [("Sec-WebSocket-Version", "8"), ("Sec-WebSocket-Key", "x")],

@@ -66,11 +66,26 @@ def test_channels_do_not_wait_for_one_another() -> None:
 def test_an_item_goes_out_without_its_predecessor_when_its_wait_is_over() -> None:
     sequencer = filled(Sequencer(), item("1"))
     sequencer.push("k", item("4", "3"), 1.0, True)
-    sequencer.push("k", item("3", "2"), 2.0, True)
+    sequencer.push("k", item("7", "6"), 2.0, True)
     assert [] == sequencer.due(5.9)
     assert [("k", item("4", "3"))] == sequencer.due(6.0)
-    assert [("k", item("3", "2"))] == sequencer.due(7.0)
+    assert [("k", item("7", "6"))] == sequencer.due(7.0)
     assert (None, 2) == (sequencer.deadline, sequencer.overtakers)
+
+
+def test_an_item_whose_wait_is_over_goes_out_behind_those_that_it_waits_for() -> None:
+    sequencer = filled(Sequencer(), item("1"))
+    for number, now in ((5, 1.0), (4, 2.0), (3, 3.0), (6, 4.0)):
+        assert [] == sequencer.push("k", item(str(number), str(number - 1)), now, True)
+    assert [("k", one) for one in chain(3, 7)] == sequencer.due(6.0)
+    assert (None, "6", 1) == (sequencer.deadline, sequencer.last_id("k"), sequencer.overtakers)
+
+
+def test_items_that_wait_for_each_other_in_a_circle_go_out() -> None:
+    sequencer = filled(Sequencer(), item("1"))
+    for one in (item("3", "2"), item("2", "4"), item("4", "3")):
+        assert [] == sequencer.push("k", one, 0.0, True)
+    assert ["3", "4", "2"] == [one.id for _, one in sequencer.due(5.0)]
 
 
 def test_those_that_waited_for_a_late_item_follow_it() -> None:
@@ -192,6 +207,13 @@ def test_only_so_many_items_of_a_channel_wait() -> None:
     assert 1 == sequencer.overflowed
     assert "5" == sequencer.last_id("k")
     assert sequencer.deadline is None
+
+
+def test_items_for_which_there_is_no_room_go_out_in_order() -> None:
+    sequencer = filled(Sequencer(pending_max=2), item("1"))
+    for number in (4, 3):
+        assert [] == sequencer.push("k", item(str(number), str(number - 1)), 0.0, True)
+    assert chain(3, 6) == sequencer.push("k", item("5", "4"), 0.0, True)
 
 
 def test_only_one_item_waits_for_a_predecessor() -> None:
