@@ -22,6 +22,7 @@ from gripproxy.grip.fields import Fields, field
 from gripproxy.grip.filters import HTTP_FILTER_RATE, HTTP_FILTER_TIMEOUT, Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Link
+from gripproxy.grip.wire import encode_last_ids
 from gripproxy.routes import Route, Routes, Target
 
 log = logging.getLogger("gripproxy.links")
@@ -143,7 +144,7 @@ class Links:
     async def _fetch(
         self, fetch: _Fetch, arrivals: Arrivals, route: Route, host: str, uri: str, last_ids: Mapping[str, str]
     ) -> Answer:
-        last = tuple((b"Grip-Last", f"{channel}; last-id={last}".encode()) for channel, last in last_ids.items())
+        last = encode_last_ids(last_ids)
         async with self.places("next", route):
             fetch.asked = arrivals.moment
             answer = await self._ask("GET", arrivals, route, host, uri, last)
