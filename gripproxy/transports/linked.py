@@ -1,4 +1,4 @@
-"""A stream hold that is more than a copy of what is published: reliable channels, filters, next links.
+"""A stream hold that is more than a copy of what is published: reliable channels and next links; and filters.
 
 The hub hands it every item by itself (the slow road). An item that follows what the client has is written at once. A
 gap is closed from the channel's history, else by the next link: the hold asks for it (`Follow`), and goes on writing
@@ -13,20 +13,18 @@ from a replica).
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 
-from gripproxy.errors import FilterError
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Instruct, Link
 from gripproxy.grip.item import Item
 from gripproxy.grip.reception import Reception
 from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
-from gripproxy.transports import Done, Follow
+from gripproxy.transports import Follow
+from gripproxy.transports.filtered import FilteredStream
 from gripproxy.transports.holds import Holds, log
 from gripproxy.transports.inquiry import Inquiry
-from gripproxy.transports.line import Line
-from gripproxy.transports.stream import StreamHold
 from gripproxy.transports.waiting import WAITING_MAX, Waiting
 
 # Pushpin's: how often a link that failed is tried again, and the first pause in seconds, which doubles.
@@ -46,7 +44,7 @@ _NOWHERE: frozenset[str] = frozenset()
 _NO_IDS: Mapping[str, str] = {}
 
 
-class LinkedStream(StreamHold):
+class LinkedStream(FilteredStream):
     """A stream with reliable channels, filters or a next link."""
 
     __slots__ = (
@@ -60,7 +58,6 @@ class LinkedStream(StreamHold):
         "_is_exclusive",
         "_is_remembered",
         "_keep_alive_at",
-        "_line",
         "_link_at",
         "_needed",
         "_page_ids",
@@ -70,8 +67,6 @@ class LinkedStream(StreamHold):
         "_waiting",
         "host",
         "link",
-        "reception",
-        "uri",
     )
 
     def __init__(
@@ -116,8 +111,7 @@ class LinkedStream(StreamHold):
         self._is_remembered = True
         # Of the last answer, where it was a page: a next link without a hold.
         self._page_ids: Mapping[str, str] | None = None
-        # For items that wait for a filter's answer; most streams have none.
-        self._line: Line | None = None
+        self._line = None
         self._keep_alive_at = self._gap_at = self._link_at = self._poll_at = 0.0
 
     def begin(self, moments: Moments) -> list[tuple[str, Item]]:
@@ -132,10 +126,6 @@ class LinkedStream(StreamHold):
     def moment(self, channel: str, moments: Moments) -> int:
         """Since when items of a channel matter: ids tell what of it the answer has."""
         return moments.asked if channel in self.reception.ids else moments.answered
-
-    def is_carried(self, item: Item) -> bool:
-        """Whether the hub brings this item: any."""
-        return True
 
     def proceed(self, moments: Moments) -> None:
         """Go on behind the body that the hold began with: catch up, or where nothing is held follow the link."""
@@ -196,50 +186,10 @@ class LinkedStream(StreamHold):
                 return
             if self.reception.reach(channel, item) and self._inquiry is not None:
                 self._inquiry.moved.add(channel)
-            self._pass(channel, item)
+            self.pass_on(channel, item)
 
     def _is_hint(self, item: Item) -> bool:
         return self.link is not None and item.stream is not None and item.stream.action == "hint"
-
-    def _pass(self, channel: str, item: Item) -> None:
-        stream = item.stream
-        if stream is None or self.transport is GONE:
-            return
-        if stream.action == "close":
-            if not self.reception.filters(channel).drops(item, self.reception.scope()):
-                self._in_turn(lambda: self.end("closed"))
-        elif stream.action == "send":
-            if self.holds.sessions.members:
-                self.holds.sessions.reach(self, channel, item.id, self._now())
-            conversation = self.reception.conversation(channel, item, stream.content, stream.content_filters)
-            if conversation is not None:
-                if self._line is None:
-                    self._line = self.holds.line(self, self.uri, self._give_up)
-                self._line.put(conversation, self._write_filtered)
-                return
-            try:
-                content = self.reception.content(channel, item, stream.content, stream.content_filters)
-            except FilterError as error:
-                log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
-                content = None
-            self._in_turn(lambda: self._write_filtered(content))
-
-    def _write_filtered(self, content: bytes | None) -> None:
-        if content is None:
-            self.holds.metrics.filtered += 1
-        else:
-            self.write(content)
-
-    def _in_turn(self, do: Callable[[], None]) -> None:
-        """Do something behind all that waits for a filter."""
-        if self._line is None:
-            do()
-        else:
-            self._line.put(None, lambda _: do())
-
-    def _give_up(self) -> None:
-        log.warning("%s: too much waits for a filter of %s; the stream is cut", self.route.id, ", ".join(self.channels))
-        self.break_off("filter")
 
     def _since(self, channel: str, last_id: str) -> list[Item] | None:
         return self.holds.history.since(self.route.realm, channel, last_id)
@@ -358,16 +308,16 @@ class LinkedStream(StreamHold):
             self.break_off("link")
         elif instruct.hold is not None:
             self._adopt(instruct, moments, inquiry.moved)
-            self._in_turn(lambda: self.write(instruct.body))
+            self.in_turn(lambda: self.write(instruct.body))
             self._take_up(moments, GAP_REPEAT)
             if self._hinted > moments.asked:
                 self._follow(self._hinted)
         elif instruct.next_link is not None:
-            self._in_turn(lambda: self.write(instruct.body))
+            self.in_turn(lambda: self.write(instruct.body))
             self._turn_page(instruct)
         else:
-            self._in_turn(lambda: self.write(instruct.body))
-            self._in_turn(lambda: self.end("ended"))
+            self.in_turn(lambda: self.write(instruct.body))
+            self.in_turn(lambda: self.end("ended"))
 
     def _turn_page(self, instruct: Instruct) -> None:
         """Go on with the next page; until there is one with a hold, everything waits."""
@@ -432,22 +382,6 @@ class LinkedStream(StreamHold):
         self._seen = _NOWHERE
         self._poll_at = self._now() + self.holds.spread(timeout)
         self._arm()
-
-    def leave(self) -> None:
-        """Unsubscribe and drop the timer; nothing is written from now on."""
-        super().leave()
-        if self._line is not None:
-            self._line.clear()
-
-    def break_off(self, reason: str) -> None:
-        """Cut the connection without ending the body, so that the client knows to come again."""
-        connection = self.connection
-        if self.transport is GONE:
-            return
-        self.leave()
-        if connection is not None:
-            connection.close()
-        self._tell(Done(reason))
 
     def on_overflow(self) -> None:
         """Cut the client, but not for the body that the hold begins with, which goes at the client's pace."""
