@@ -16,7 +16,7 @@ import random
 from collections.abc import Mapping, Set
 
 from gripproxy.grip.history import Moments
-from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Instruct, Link
+from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Instruct
 from gripproxy.grip.item import Item
 from gripproxy.grip.reception import Reception
 from gripproxy.hub import EACH, GONE
@@ -25,6 +25,7 @@ from gripproxy.transports import Follow
 from gripproxy.transports.filtered import FilteredStream
 from gripproxy.transports.holds import Holds, log
 from gripproxy.transports.inquiry import Inquiry
+from gripproxy.transports.lag import Lag
 from gripproxy.transports.waiting import WAITING_MAX, Waiting
 
 # Pushpin's: how often a link that failed is tried again, and the first pause in seconds, which doubles.
@@ -66,7 +67,6 @@ class LinkedStream(FilteredStream):
         "_told",
         "_waiting",
         "host",
-        "link",
     )
 
     def __init__(
@@ -88,7 +88,7 @@ class LinkedStream(FilteredStream):
         )
         self.uri = uri
         self.host = host
-        self.link: Link | None = instruct.next_link
+        self.link = instruct.next_link
         self.reception = Reception(instruct.channels, instruct.meta, route.prefix)
         self._instruct: Instruct | None = instruct
         if instruct.hold is None:
@@ -111,7 +111,7 @@ class LinkedStream(FilteredStream):
         self._is_remembered = True
         # Of the last answer, where it was a page: a next link without a hold.
         self._page_ids: Mapping[str, str] | None = None
-        self._line = None
+        self._line = self.lag = None
         self._keep_alive_at = self._gap_at = self._link_at = self._poll_at = 0.0
 
     def begin(self, moments: Moments) -> list[tuple[str, Item]]:
@@ -132,6 +132,8 @@ class LinkedStream(FilteredStream):
         if self.transport is GONE:
             return
         self._is_begun = True
+        if self.link is not None and self.unsent > self.holds.limits.unsent:
+            self.on_overflow()  # there will be no other sign before the client has caught up
         instruct, self._instruct = self._instruct, None
         assert instruct is not None
         if instruct.hold is None:
@@ -151,7 +153,9 @@ class LinkedStream(FilteredStream):
         """Write an item that is in order, or keep it until it is."""
         if self.transport is GONE or channel not in self.channels:
             return
-        if self._is_exclusive:
+        if self.lag is not None:
+            self._skip(self.lag, channel, item)
+        elif self._is_exclusive:
             self._keep(channel, item)
         elif channel in self._gapped:
             self._keep(channel, item)
@@ -176,6 +180,9 @@ class LinkedStream(FilteredStream):
 
     def _pass_all(self, channel: str, items: list[Item], *, is_answered: bool = False) -> None:
         for item in items:
+            if self.lag is not None:
+                self._skip(self.lag, channel, item)
+                continue
             at = self.reception.ids.get(channel)
             if self._is_hint(item) and at is not None and not (is_answered and self._told.get(channel) == at):
                 # What it announces is in no history; and those behind it wait for that.
@@ -228,7 +235,7 @@ class LinkedStream(FilteredStream):
     def _let_go(self) -> None:
         """Take up what waits, but for channels that still have a gap."""
         for channel, item, moment in self._waiting.take():
-            if channel in self._gapped:
+            if channel in self._gapped or self.lag is not None:
                 self._waiting.put(channel, item, moment)
             elif self.transport is not GONE and channel in self.channels:
                 self._admit(channel, item, moment)
@@ -284,12 +291,17 @@ class LinkedStream(FilteredStream):
         link = self.link
         if self._inquiry is not None or self.transport is GONE or link is None:
             return
+        if self.lag is not None:
+            self.lag.is_asking = True
+            return
         self._inquiry = Inquiry(self.reception.ids)
         self._gap_at = self._link_at = self._poll_at = 0.0
         self._arm()
         self.holds.metrics.recoveries["link"] += 1
-        last_ids = self._page_ids if self._page_ids is not None else self.reception.last_ids()
-        self._tell(Follow(link, last_ids, moment))
+        if self._page_ids is None:
+            self._tell(Follow(link, self.reception.last_ids(), moment))
+        else:  # never what was answered before: pages may go round in circles
+            self._tell(Follow(link, self._page_ids, self.holds.history.moment + 1))
 
     def advance(self, instruct: Instruct, uri: str, moments: Moments) -> None:
         """Take what a link answered: append its body, and hold as it says now."""
@@ -297,6 +309,9 @@ class LinkedStream(FilteredStream):
         if self.transport is GONE:
             return
         assert inquiry is not None, "no link is under way"
+        if self.lag is not None:
+            self.lag.is_asking = True  # it is asked again: an answer must not wait for the client's sake
+            return
         self._attempts = 0
         if inquiry.repeats(instruct.channels, instruct.body):
             self._is_exclusive = True
@@ -325,29 +340,20 @@ class LinkedStream(FilteredStream):
         self._is_exclusive = True
         self.link = instruct.next_link
         self._page_ids = {one.name[prefix:]: one.prev_id for one in instruct.channels if one.prev_id is not None}
-        self._follow(self.holds.history.moment + 1)  # never what was answered before: pages may go round in circles
+        self._follow(self.holds.history.moment)
 
     def _adopt(self, instruct: Instruct, moments: Moments, moved: Set[str]) -> None:
         """Change to the subscriptions, meta, keep-alive and link of an instruct.
 
         On ``moved`` channels something was written since it was asked for, of which it had nothing.
         """
-        hub, realm = self.holds.hub, self.route.realm
         self._is_remembered = self.holds.history.reaches(moments.asked)
         places = {name: self.reception.ids[name] for name in moved if name in self.reception.ids}
         self.reception = Reception(instruct.channels, instruct.meta, self.route.prefix)
         names = tuple(channel.name for channel in instruct.channels)
         self._told = {name: at for name, at in self._told.items() if name in names} or _NO_IDS
-        for name in self.channels:
-            if name not in names:
-                hub.unsubscribe(self, realm, name, self.road)
-        for name in names:
-            if name not in self.channels:
-                group = hub.subscribe(self, realm, name, self.road)
-                missed = self.holds.missed(group, realm, name, self.moment(name, moments), self.is_carried)
-                for item in missed:
-                    self._waiting.put(name, item, moments.asked + 1)
-        self.channels = names
+        for name, item in self.subscribe(names, moments):
+            self._waiting.put(name, item, moments.asked + 1)
         for name in places.keys() & self.reception.ids.keys():
             self.reception.ids[name] = places[name]
         for name, at in self.reception.ids.items():
@@ -383,15 +389,50 @@ class LinkedStream(FilteredStream):
         self._poll_at = self._now() + self.holds.spread(timeout)
         self._arm()
 
+    # Slow clients
+
     def on_overflow(self) -> None:
-        """Cut the client, but not for the body that the hold begins with, which goes at the client's pace."""
+        """See to a client that is behind, but not with the body that the hold begins with, which goes at its pace."""
         if self._is_begun:
             super().on_overflow()
+
+    def _skip(self, lag: Lag, channel: str, item: Item) -> None:
+        if self._is_hint(item):
+            lag.is_hinted = True
+        else:
+            lag.skip(channel, item)
+
+    def catch_up(self, lag: Lag) -> None:
+        """Take up what the client was not sent, from memory or by the link; it may begin to lag again at any item."""
+        if not self._is_exclusive:
+            self._let_go()
+        realm = self.route.realm
+        for channel, skipped in lag.skipped(lambda channel: self.holds.history.arrived(realm, channel, -1)):
+            if skipped is None and channel not in self.reception.ids:
+                # Nothing would ever show that it is missing.
+                log.warning("%s: cut a slow client: channel %r is not remembered that long", self.route.id, channel)
+                self.break_off("slow")
+                return
+            for item in skipped or ():
+                self.receive(channel, item)
+            if self.transport is GONE:
+                return
+            if not self._is_exclusive and channel not in self._gapped and not self._close_gap(channel):
+                self._note_gap(channel, 0.0)
+        if lag.is_hinted:
+            self._hint()
+        if lag.is_asking:
+            self._follow(max(self._needed, self._hinted))
+        self._arm()
 
     # Timers
 
     def on_due(self) -> None:
         """Do what is due: a keep-alive, a gap to close, a link to try again, or to ask as nothing came for long."""
+        if self.lag is not None:
+            self.look_at_lag(self.lag)
+            self._arm()
+            return
         now = self._now()
         if self._keep_alive_at and self._keep_alive_at <= now and self.keep_alive is not None:
             self._keep_alive_at = now + self.send_keep_alive(self.keep_alive)
@@ -426,7 +467,8 @@ class LinkedStream(FilteredStream):
         return self.holds.wheel.now()
 
     def _arm(self) -> None:
-        times = [at for at in (self._keep_alive_at, self._gap_at, self._link_at, self._poll_at) if at]
+        lag, all_times = self.lag, (self._keep_alive_at, self._gap_at, self._link_at, self._poll_at)
+        times = [at for at in all_times if at] if lag is None else [lag.look_at]
         if self.transport is GONE or not times:
             self.holds.wheel.drop(self)
         else:

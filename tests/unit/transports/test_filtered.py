@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gripproxy.config import Limits
 from gripproxy.errors import FilterError
 from gripproxy.grip.instruct import Channel
 from gripproxy.grip.item import HttpStream, Item
@@ -123,3 +124,20 @@ def test_the_answer_to_a_client_that_has_left_is_not_used(world: World) -> None:
     transport.leave()
     world.reply((204, (), b""))
     assert ([], b"") == (world.questions, transport.take())
+
+
+def test_what_filters_have_under_way_for_a_slow_client_has_an_end() -> None:
+    world = World(Limits(unsent=10))
+    hold = world.linked(streaming(CHECKED, "d", meta=META))
+    transport: Any = hold.connection
+    transport.stall(0)
+    world.publish(*(item(str(number), str(number - 1), "12345;") for number in range(2, 7)))
+    transport.stall(11)
+    for expected in (b"12345;", b"12345;", b"12345;"):
+        assert [] == world.outcomes
+        world.reply((204, (), b""))
+        world.reply((204, (), b""))
+        assert expected == transport.take()
+        if transport.closing:
+            break
+    assert (Done("slow"), "aborted") == (world.take_outcome(), transport.closing)

@@ -256,11 +256,12 @@ def test_a_client_that_left_during_the_body_is_not_taken_up(world: World) -> Non
 
 def test_a_client_may_take_its_time_with_the_body(world: World) -> None:
     """It is published content that must not pile up."""
-    hold = world.linked_at_body(streaming("c"))
+    hold = world.linked_at_body(streaming(Channel("c", "1"), next_link=None))
     transport: Any = hold.connection
     transport.stall(2_000_000)
     assert "" == transport.closing
     hold.proceed(world.moments())
+    transport.go_on()
     transport.stall(2_000_000)
     assert ("aborted", Done("slow")) == (transport.closing, world.take_outcome())
 

@@ -96,6 +96,8 @@ class Transport:
         self.written = b""
         self.limit = 0
         self.unread = 0
+        self.is_stalled = self.is_paused = False
+        self.queued = 0  # bytes that were written although there was too much unsent already
         self.closing = ""  # "", "closed" or "aborted"
         self.is_reading = True
 
@@ -118,12 +120,24 @@ class Transport:
         if self.closing:
             raise ConnectionError("closed")  # as uvloop does
         self.written += data
+        self.queued += len(data) if self.is_paused else 0
+        if self.is_stalled:
+            self.stall(self.unread + len(data))
 
     def stall(self, unread: int) -> None:
         """Let the client read no more, with so many bytes unsent."""
+        self.is_stalled = True
         self.unread = unread
-        if unread > self.limit:
+        if unread > self.limit and not self.is_paused:
+            self.is_paused = True
             self.protocol.pause_writing()
+
+    def go_on(self) -> None:
+        """Let the client take all that is unsent."""
+        self.is_stalled, self.unread = False, 0
+        if self.is_paused:
+            self.is_paused = False
+            self.protocol.resume_writing()
 
     def close(self) -> None:
         self._end("closed")
