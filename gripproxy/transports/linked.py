@@ -3,7 +3,7 @@
 The hub hands it every item by itself (the slow road). An item that follows what the client has is written at once. A
 gap is closed from the channel's history, else by the next link: the hold asks for it (`Follow`), and goes on writing
 what is in order on other channels meanwhile. Where the link's answer would repeat what was written while it was under
-way, it is thrown away and the link asked once more, and that time everything waits for it.
+way, that is thrown away; if it may have more, the link is asked once more, and that time everything waits for it.
 
 What the client is told of a reliable channel is true because of the order of things: a backend stores an item, then
 publishes it. So whatever had come before a link was asked for is in its answer, and only what came later can be news.
@@ -14,6 +14,7 @@ from a replica).
 import asyncio
 import random
 from collections.abc import Mapping, Set
+from dataclasses import replace
 
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Instruct
@@ -314,9 +315,11 @@ class LinkedStream(FilteredStream):
             return
         self._attempts = 0
         if inquiry.repeats(instruct.channels, instruct.body):
-            self._is_exclusive = True
-            self._follow(self._needed)
-            return
+            if not self._is_old(instruct):
+                self._is_exclusive = True
+                self._follow(self._needed)
+                return
+            instruct = replace(instruct, body=b"")
         self.uri = uri
         if instruct.hold == "response":
             log.warning("%s: the next link %s asks for a response hold; the stream ends", self.route.id, uri)
@@ -333,6 +336,13 @@ class LinkedStream(FilteredStream):
         else:
             self.in_turn(lambda: self.write(instruct.body))
             self.in_turn(lambda: self.end("ended"))
+
+    def _is_old(self, instruct: Instruct) -> bool:
+        """Whether an answer has nothing but what the client was sent while it was under way, by its ids."""
+        told = {channel.name: channel.prev_id for channel in instruct.channels}
+        if instruct.hold != "stream" or told.keys() != set(self.channels):
+            return False
+        return all(at is not None and self.reception.has(name, at, self._since) for name, at in told.items())
 
     def _turn_page(self, instruct: Instruct) -> None:
         """Go on with the next page; until there is one with a hold, everything waits."""

@@ -76,6 +76,36 @@ def test_an_answer_that_repeats_what_was_written_is_asked_again(world: World) ->
     assert b"c2 c3 d3 " == written(hold)
 
 
+def test_an_answer_with_nothing_but_what_was_written_does_not_delay_anything(world: World) -> None:
+    """A poll of a stream on which one channel moves all the time and another does not."""
+    hold = world.linked(streaming(Channel("c", "1"), Channel("d", "1")))
+    world.publish(item(action="hint", no_seq=True))
+    asked = follow(world).moment
+    world.publish(item("2", "1", "c2 "), item("3", "2", "c3 "), item("4", "3", "c4 "))
+    answer(world, hold, streaming(Channel("c", "3"), Channel("d", "1"), body=b"c2 c3 "), asked)
+    world.publish(item("5", "4", "c5 "), item("2", "1", "d2 ", channel="d"))
+    assert (b"c2 c3 c4 c5 d2 ", []) == (written(hold), world.outcomes)
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        streaming(Channel("c", "2"), Channel("d", "2"), body=b"c2 d2 "),
+        streaming(Channel("c", "3"), Channel("d", "1"), body=b"c2 c3 "),
+        streaming(Channel("c", "2"), Channel("d", "1"), "e", body=b"c2 e "),
+        streaming(Channel("c", "2"), body=b"c2 d2 "),
+        streaming(Channel("c", "2"), Channel("d", "1"), hold=None, body=b"c2 "),
+    ],
+)
+def test_an_answer_that_may_have_news_is_asked_again(world: World, news: Instruct) -> None:
+    hold = world.linked(streaming(Channel("c", "1"), Channel("d", "1")))
+    world.publish(item(action="hint", no_seq=True))
+    asked = follow(world).moment
+    world.publish(item("2", "1", "c2 "))
+    answer(world, hold, news, asked)
+    assert (b"c2 ", {"c": "2", "d": "1"}) == (written(hold), follow(world).last_ids)
+
+
 def test_an_answer_without_news_of_what_was_written_is_taken(world: World) -> None:
     hold = world.linked(streaming(Channel("c", "1"), Channel("d", "1")))
     world.publish(item("3", "2"))
@@ -401,7 +431,7 @@ def test_a_repeated_link_that_fails_lets_go_what_waits(world: World) -> None:
     world.publish(item(action="hint"))
     follow(world)
     world.publish(item("2", "1", "d2 ", channel="d"))
-    answer(world, hold, streaming(Channel("c", "1"), Channel("d", "2"), body=b"d2 "))
+    answer(world, hold, streaming(Channel("c", "2"), Channel("d", "2"), body=b"c2 d2 "))
     follow(world)
     world.publish(item("3", "2", "d3 ", channel="d"))
     hold.fail("refused")
