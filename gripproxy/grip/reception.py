@@ -91,6 +91,13 @@ class Reception:
         later = since(channel, last_id)
         return later is not None and any(one.id == at for one in later)
 
+    def has_all(self, channels: Iterable[Channel], since: Since) -> bool:
+        """Whether the client has all up to the ids of these channels, which are all that it is subscribed to."""
+        told = {channel.name: channel.prev_id for channel in channels}
+        return {name[self._prefix :] for name in told} == self.channels and all(
+            last_id is not None and self.has(name, last_id, since) for name, last_id in told.items()
+        )
+
     def catch_up(self, channel: str, since: Since) -> list[Item] | None:
         """Return what the client lacks on a reliable channel according to its history; None when that can't tell."""
         at = self.ids.get(channel)

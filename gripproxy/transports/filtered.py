@@ -22,12 +22,14 @@ from gripproxy.transports.stream import StreamHold
 class FilteredStream(StreamHold):
     """A stream with a reception; ``uri`` is the absolute one that its link and filters are relative to."""
 
-    __slots__ = ("_line", "lag", "link", "reception", "uri")
+    __slots__ = ("_line", "is_begun", "lag", "link", "reception", "uri")
 
     reception: Reception
     uri: str
     # For items that wait for a filter's answer; most streams have none.
     _line: Line | None
+    # Whether the body that the hold begins with is out; until then the client may take its time.
+    is_begun: bool
     # Where to ask for what the client lacks, and what is known of it while it has too much unsent.
     link: Link | None
     lag: Lag | None
@@ -81,6 +83,8 @@ class FilteredStream(StreamHold):
 
     def on_overflow(self) -> None:
         """Write nothing until the client has caught up, where a link can tell it the rest; cut any other."""
+        if not self.is_begun:
+            return
         if self.link is None or self.transport is GONE:
             super().on_overflow()
         elif self.lag is None:

@@ -12,11 +12,10 @@ from a replica).
 """
 
 import asyncio
-import random
 from collections.abc import Mapping, Set
 from dataclasses import replace
 
-from gripproxy.grip.history import Moments
+from gripproxy.grip.history import Moments, has_no_place
 from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Instruct
 from gripproxy.grip.item import Item
 from gripproxy.grip.reception import Reception
@@ -27,19 +26,11 @@ from gripproxy.transports.filtered import FilteredStream
 from gripproxy.transports.holds import Holds, log
 from gripproxy.transports.inquiry import Inquiry
 from gripproxy.transports.lag import Lag
+from gripproxy.transports.pace import GAP_REPEAT, PAGE_DELAY, gap_pause, retry_pause
 from gripproxy.transports.waiting import WAITING_MAX, Waiting
 
-# Pushpin's: how often a link that failed is tried again, and the first pause in seconds, which doubles.
-RETRIES = 5
-RETRY_DELAY = 1.0
-
-# Seconds over which the links of many streams with the same gap are spread. Often the gap closes by itself meanwhile:
-# the backend was ahead of what it had published.
-GAP_SPREAD = 0.2
-
-# Seconds until a backend that did not know of an item is asked again: what it was about to store is stored then.
-GAP_REPEAT = 1.0
-
+# The moment of a hint that did not come.
+NEVER = -1
 
 # Shared by all streams while there is nothing to remember: most are quiet, and there may be many.
 _NOWHERE: frozenset[str] = frozenset()
@@ -56,7 +47,7 @@ class LinkedStream(FilteredStream):
         "_hinted",
         "_inquiry",
         "_instruct",
-        "_is_begun",
+        "_is_ending",
         "_is_exclusive",
         "_is_remembered",
         "_keep_alive_at",
@@ -101,11 +92,13 @@ class LinkedStream(FilteredStream):
         self._seen = _NOWHERE
         # The link that is under way; None while none is.
         self._inquiry: Inquiry | None = None
-        # The moments before which the next link must not have been asked for: for the gaps, and for a hint.
-        self._needed = self._hinted = 0
+        # The moments before which the next link must not have been asked for: for the gaps, and for a hint that was not
+        # answered yet.
+        self._needed, self._hinted = 0, NEVER
         self._attempts = 0
-        # Whether the body that the hold begins with is out.
-        self._is_begun = False
+        self.is_begun = False
+        # Whether an item has closed the stream, which waits for others.
+        self._is_ending = False
         # Whether everything waits: for the body that the hold begins with, for pages, for a link that is asked again.
         self._is_exclusive = True
         # Whether all that came since the last answer was asked for was known when it was taken.
@@ -132,7 +125,7 @@ class LinkedStream(FilteredStream):
         """Go on behind the body that the hold began with: catch up, or where nothing is held follow the link."""
         if self.transport is GONE:
             return
-        self._is_begun = True
+        self.is_begun = True
         if self.link is not None and self.unsent > self.holds.limits.unsent:
             self.on_overflow()  # there will be no other sign before the client has caught up
         instruct, self._instruct = self._instruct, None
@@ -142,6 +135,7 @@ class LinkedStream(FilteredStream):
         else:
             self._start_keep_alive()
             self._take_up(moments, 0.0)
+            self._follow_hint(moments.asked)
 
     def _start_keep_alive(self) -> None:
         keep_alive = self.keep_alive
@@ -153,6 +147,8 @@ class LinkedStream(FilteredStream):
     def receive(self, channel: str, item: Item) -> None:
         """Write an item that is in order, or keep it until it is."""
         if self.transport is GONE or channel not in self.channels:
+            return
+        if self._is_ending and channel not in self._gapped:
             return
         if self.lag is not None:
             self._skip(self.lag, channel, item)
@@ -205,7 +201,8 @@ class LinkedStream(FilteredStream):
     def _keep(self, channel: str, item: Item, moment: int | None = None) -> None:
         if len(self._waiting) >= WAITING_MAX:
             self.holds.metrics.gaps["queue"] += 1
-            if self._waiting.drop_oldest() not in self.reception.ids:
+            dropped, one = self._waiting.drop_oldest()
+            if dropped not in self.reception.ids or has_no_place(one):
                 # Nothing would ever show that it is missing.
                 self.break_off("gap")
                 return
@@ -217,7 +214,7 @@ class LinkedStream(FilteredStream):
         self.holds.metrics.gaps["link" if self.link is not None else "cut"] += 1
         self._gapped |= {channel}
         self._needed = self.holds.history.moment
-        at = self._now() + pause + GAP_SPREAD * random.random()  # noqa: S311  # spreads requests
+        at = self._now() + gap_pause(pause)
         if not self._gap_at or at < self._gap_at:
             self._gap_at = at
             self._arm()
@@ -240,6 +237,7 @@ class LinkedStream(FilteredStream):
                 self._waiting.put(channel, item, moment)
             elif self.transport is not GONE and channel in self.channels:
                 self._admit(channel, item, moment)
+        self._end_at_last()
 
     def _take_up(self, moments: Moments, pause: float) -> None:
         """Begin to hold where an answer says that the client is: write what came since, and ask where that is unknown.
@@ -280,11 +278,19 @@ class LinkedStream(FilteredStream):
 
     def refresh(self) -> None:
         """Ask the next link whether something was missed."""
-        self._hint()
+        if self.link is not None:
+            self._hint()
 
     def _hint(self) -> None:
         self._hinted = self.holds.history.moment
         if not self._is_exclusive:
+            self._follow(self._hinted)
+
+    def _follow_hint(self, asked: int) -> None:
+        """Ask the link because of a hint that came after the one was asked for that has answered now."""
+        if self._hinted <= asked or self.link is None:
+            self._hinted = NEVER
+        else:
             self._follow(self._hinted)
 
     def _follow(self, moment: int) -> None:
@@ -315,7 +321,7 @@ class LinkedStream(FilteredStream):
             return
         self._attempts = 0
         if inquiry.repeats(instruct.channels, instruct.body):
-            if not self._is_old(instruct):
+            if instruct.hold != "stream" or not self.reception.has_all(instruct.channels, self._since):
                 self._is_exclusive = True
                 self._follow(self._needed)
                 return
@@ -324,33 +330,33 @@ class LinkedStream(FilteredStream):
         if instruct.hold == "response":
             log.warning("%s: the next link %s asks for a response hold; the stream ends", self.route.id, uri)
             self.break_off("link")
-        elif instruct.hold is not None:
+            return
+        if instruct.hold is not None:
             self._adopt(instruct, moments, inquiry.moved)
-            self.in_turn(lambda: self.write(instruct.body))
+        self.in_turn(lambda: self.write(instruct.body))
+        if instruct.hold is not None:
             self._take_up(moments, GAP_REPEAT)
-            if self._hinted > moments.asked:
-                self._follow(self._hinted)
+            self._follow_hint(moments.asked)
+            self._end_at_last()
         elif instruct.next_link is not None:
-            self.in_turn(lambda: self.write(instruct.body))
             self._turn_page(instruct)
         else:
-            self.in_turn(lambda: self.write(instruct.body))
             self.in_turn(lambda: self.end("ended"))
 
-    def _is_old(self, instruct: Instruct) -> bool:
-        """Whether an answer has nothing but what the client was sent while it was under way, by its ids."""
-        told = {channel.name: channel.prev_id for channel in instruct.channels}
-        if instruct.hold != "stream" or told.keys() != set(self.channels):
-            return False
-        return all(at is not None and self.reception.has(name, at, self._since) for name, at in told.items())
-
     def _turn_page(self, instruct: Instruct) -> None:
-        """Go on with the next page; until there is one with a hold, everything waits."""
-        prefix = len(self.route.prefix)
+        """Go on with the next page; until there is one with a hold, everything waits.
+
+        Where a page has nothing, or leads to itself, that takes a moment: it may go on so for ever.
+        """
+        prefix, before = len(self.route.prefix), (self.link, self._page_ids)
         self._is_exclusive = True
         self.link = instruct.next_link
         self._page_ids = {one.name[prefix:]: one.prev_id for one in instruct.channels if one.prev_id is not None}
-        self._follow(self.holds.history.moment)
+        if before[1] is not None and (not instruct.body or before == (self.link, self._page_ids)):
+            self._link_at = self._now() + PAGE_DELAY
+            self._arm()
+        else:
+            self._follow(self.holds.history.moment)
 
     def _adopt(self, instruct: Instruct, moments: Moments, moved: Set[str]) -> None:
         """Change to the subscriptions, meta, keep-alive and link of an instruct.
@@ -378,11 +384,11 @@ class LinkedStream(FilteredStream):
         self._inquiry = None
         if self.transport is GONE:
             return
-        if self._attempts >= RETRIES:
+        pause = retry_pause(self._attempts)
+        if pause is None:
             log.warning("%s: gave up on a next link: %s", self.route.id, reason)
             self.break_off("link")
             return
-        pause = RETRY_DELAY * (2**self._attempts + random.random())  # noqa: S311  # spreads retries
         self._attempts += 1
         self._link_at = self._now() + pause
         if self._is_exclusive and self._page_ids is None:
@@ -401,10 +407,16 @@ class LinkedStream(FilteredStream):
 
     # Slow clients
 
-    def on_overflow(self) -> None:
-        """See to a client that is behind, but not with the body that the hold begins with, which goes at its pace."""
-        if self._is_begun:
-            super().on_overflow()
+    def end(self, reason: str) -> None:
+        """End the body; where an item asks for that, once the client has what was published before it."""
+        if reason == "closed" and (self._gapped or len(self._waiting) or self._hinted != NEVER):
+            self._is_ending = True
+        else:
+            super().end(reason)
+
+    def _end_at_last(self) -> None:
+        if self._is_ending and self.transport is not GONE:
+            self.end("closed")
 
     def _skip(self, lag: Lag, channel: str, item: Item) -> None:
         if self._is_hint(item):

@@ -181,3 +181,11 @@ def test_a_chain_has_no_gap_and_nothing_newer_is_left_out(
             if identifier is not None and not has_no_place(one) and not was_late and not no_seq:
                 assert following == [] or following[-1] == one
                 assert following or last_id == identifier
+
+
+def test_what_the_total_bound_pushes_out_is_expired() -> None:
+    """Of its channel nothing may be left, so only the number tells that something was there."""
+    history = History(total=2 * ITEM_OVERHEAD)
+    for serial in range(1, 4):
+        history.add(f"channel-{serial}", item(str(serial)), 0.0)
+    assert (1, 1) == (history.expired, history.forgotten)

@@ -9,7 +9,7 @@ from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Channel, Instruct, KeepAlive, Link
 from gripproxy.grip.item import Item
 from gripproxy.transports import Done, Follow
-from gripproxy.transports.linked import GAP_REPEAT, GAP_SPREAD, RETRIES
+from gripproxy.transports.pace import GAP_REPEAT, GAP_SPREAD, RETRIES
 from gripproxy.transports.waiting import WAITING_MAX
 from tests.unit.transports.world import NEXT, REALM, World, answer, follow, item, streaming, written
 
@@ -504,3 +504,100 @@ def test_a_client_that_leaves_is_unsubscribed_at_once(world: World) -> None:
         world.holds.open,
         world.take_outcome(),
     )
+
+
+# --- the end
+
+
+def test_a_close_waits_for_what_was_published_before_it(world: World) -> None:
+    """On another channel there is a gap: it is closed first."""
+    hold = world.linked(streaming(Channel("c", "1"), "d"))
+    transport: Any = hold.connection
+    world.publish(item("3", "2", "c3 "), item(action="close", channel="d"), item(content="late ", channel="d"))
+    assert [] == world.outcomes
+    world.advance(SOON)
+    follow(world)
+    answer(world, hold, streaming(Channel("c", "2"), "d", body=b"c2 "))
+    assert (Done("closed"), b"c2 c3 ") == (world.take_outcome(), transport.take())
+
+
+def test_a_close_waits_for_what_a_hint_announced(world: World) -> None:
+    hold = world.linked(streaming(Channel("c", "1"), "d"))
+    transport: Any = hold.connection
+    world.publish(item(action="hint"), item(action="close", channel="d"))
+    follow(world)
+    hold.fail("refused")
+    world.advance(2.5)
+    follow(world)
+    answer(world, hold, streaming(Channel("c", "2"), "d", body=b"c2 "))
+    assert (Done("closed"), b"c2 ") == (world.take_outcome(), transport.take())
+
+
+def test_a_close_does_not_wait_for_a_poll(world: World) -> None:
+    hold = world.linked(streaming(Channel("c", "1"), "d"))
+    world.advance(121)
+    follow(world)
+    world.publish(item(action="close", channel="d"))
+    assert Done("closed") == world.take_outcome()
+    answer(world, hold, streaming(Channel("c", "1"), "d"))
+    assert [] == world.outcomes
+
+
+def test_a_close_behind_a_gap_that_nothing_closes_cuts_the_stream(world: World) -> None:
+    hold = world.linked(streaming(Channel("c", "1"), "d", next_link=None), is_chunked=True)
+    transport: Any = hold.connection
+    world.publish(item("3", "2", "c3 "), item(action="close", channel="d"))
+    world.advance(GAP_REPEAT + SOON)
+    assert (Done("gap"), b"", "closed") == (world.take_outcome(), transport.take(), transport.closing)
+
+
+# --- what may come at any moment
+
+
+def test_recovering_during_the_first_body_asks_the_link_behind_it(world: World) -> None:
+    hold = world.linked_at_body(streaming("c"))
+    moments = world.moments()
+    world.delivery.recover()
+    hold.refresh()
+    assert [] == world.outcomes
+    hold.proceed(moments)
+    follow(world)
+
+
+def test_an_item_without_a_place_is_not_lost_among_those_that_wait(world: World) -> None:
+    """The link will not tell of it."""
+    hold = world.linked_at_body(streaming(Channel("c", "1")))
+    transport: Any = hold.connection
+    world.publish(item(content="x", no_seq=True), *(item(str(n), str(n - 1)) for n in range(2, WAITING_MAX + 3)))
+    assert (Done("gap"), "closed") == (world.take_outcome(), transport.closing)
+
+
+# --- pages without end
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        # to itself
+        (Instruct(hold=None, next_link=Link("/2"), body=b"x"), Instruct(hold=None, next_link=Link("/2"), body=b"x")),
+        # with nothing in them
+        (Instruct(hold=None, next_link=Link("/2")), Instruct(hold=None, next_link=Link("/1"))),
+    ],
+)
+def test_pages_that_lead_nowhere_are_asked_for_at_a_pace(world: World, first: Instruct, second: Instruct) -> None:
+    hold = world.linked(Instruct(hold=None, next_link=Link("/2")))
+    count = 0
+    for _ in range(100):
+        if world.outcomes:
+            follow(world)
+            count += 1
+            answer(world, hold, second if count % 2 else first)
+        world.advance(0.1)
+    assert 5 <= count <= 12
+
+
+def test_pages_with_something_in_them_are_asked_for_at_once(world: World) -> None:
+    hold = world.linked(Instruct(hold=None, next_link=Link("/1")))
+    for number in range(1, 50):
+        assert Link(f"/{number}") == follow(world).link
+        answer(world, hold, Instruct(hold=None, next_link=Link(f"/{number + 1}"), body=b"x"))

@@ -9,7 +9,8 @@ from gripproxy.grip.instruct import Channel, Instruct, KeepAlive, Link
 from gripproxy.grip.item import Item
 from gripproxy.transports import Done
 from gripproxy.transports.lag import LOOK, PATIENCE
-from gripproxy.transports.linked import GAP_SPREAD, LinkedStream
+from gripproxy.transports.linked import LinkedStream
+from gripproxy.transports.pace import GAP_SPREAD
 from tests.unit.transports.world import World, answer, follow, item, streaming, written
 
 SOON = GAP_SPREAD + 0.2

@@ -81,12 +81,11 @@ class Streams(RuleBasedStateMachine):
         self.opening: Asked | None = None
         self.following: Asked | None = None
         self.answers: list[Answered] = []
-        self.has_link = self.has_memory = True
+        self.has_link = True
 
-    @initialize(has_link=st.booleans(), start=st.integers(0, 3), history_items=st.sampled_from([0, 3, 100]))
+    @initialize(has_link=st.booleans(), start=st.integers(0, 3), history_items=st.sampled_from([1, 3, 100]))
     def start(self, has_link: bool, start: int, history_items: int) -> None:
         self.world = World(Limits(unsent=UNSENT, history_items=history_items))
-        self.has_memory = history_items > 0
         self.has_link = has_link
         for channel in RELIABLE:
             self.state[channel] = self.announced[channel] = start
@@ -112,7 +111,6 @@ class Streams(RuleBasedStateMachine):
         self.announce(channel)
         self.commit()
 
-    @precondition(lambda self: self.has_memory)
     @rule(channel=st.sampled_from(RELIABLE))
     def publish_before_storing(self, channel: str) -> None:
         self.on_the_way.append(self.announce(channel))
