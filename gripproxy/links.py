@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
@@ -22,6 +22,7 @@ from gripproxy.grip.fields import Fields, field
 from gripproxy.grip.filters import HTTP_FILTER_RATE, HTTP_FILTER_TIMEOUT, Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Link
+from gripproxy.grip.wire import encode_last_ids
 from gripproxy.routes import Route, Routes, Target
 
 log = logging.getLogger("gripproxy.links")
@@ -73,13 +74,17 @@ class Answer:
 
 
 class _Fetch:
-    """A request for a link; ``asked`` is the moment at which it was sent, None while it waits for its turn."""
+    """A request for a link; ``asked`` is the moment at which it was sent, None while it waits for its turn.
 
-    __slots__ = ("asked", "task")
+    ``wanted`` tells for each who shares it whether they still are there to be answered.
+    """
+
+    __slots__ = ("asked", "task", "wanted")
 
     def __init__(self) -> None:
         self.asked: int | None = None
         self.task: asyncio.Task[Answer]
+        self.wanted: list[Callable[[], bool]] = []
 
 
 class Links:
@@ -97,9 +102,19 @@ class Links:
         self._paces: OrderedDict[str, float] = OrderedDict()
 
     async def fetch(
-        self, arrivals: Arrivals, route: Route, host: str, uri: str, last_ids: Mapping[str, str], moment: int
+        self,
+        arrivals: Arrivals,
+        route: Route,
+        host: str,
+        uri: str,
+        last_ids: Mapping[str, str],
+        moment: int,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> Answer:
         """Return what a next link answers that is asked after ``moment``; ``host`` is the one that the client asked.
+
+        ``is_wanted`` tells whether the client is still there: for those who leave while they wait for their turn, as
+        thousands may when a backend is slow, nothing is asked.
 
         Raises: BackendError, for an answer that is too large too.
         """
@@ -111,9 +126,11 @@ class Links:
         else:
             fetch = _Fetch()
             loop = asyncio.get_running_loop()
-            fetch.task = loop.create_task(self._fetch(fetch, arrivals, route, host, uri, last_ids))
+            fetch.task = loop.create_task(self._fetch(key, fetch, arrivals))
             fetch.task.add_done_callback(lambda task: self._settle(key, fetch, task))
             self._fetches[key] = fetch
+        if fetch.asked is None:
+            fetch.wanted.append(is_wanted)
         # The task is everybody's: one stream's end must not end it for the others.
         return await asyncio.shield(fetch.task)
 
@@ -146,13 +163,15 @@ class Links:
         if self._fetches.get(key) is fetch:
             del self._fetches[key]
 
-    async def _fetch(
-        self, fetch: _Fetch, arrivals: Arrivals, route: Route, host: str, uri: str, last_ids: Mapping[str, str]
-    ) -> Answer:
-        last = tuple((b"Grip-Last", f"{channel}; last-id={last}".encode()) for channel, last in last_ids.items())
+    async def _fetch(self, key: Key, fetch: _Fetch, arrivals: Arrivals) -> Answer:
+        route, host, uri, last_ids = key
         async with self.places("next", route):
+            if not any(is_wanted() for is_wanted in fetch.wanted):
+                self._forget(key, fetch)  # at once, so that nobody joins in
+                raise BackendError(f"{uri} was not asked: who wanted to know has left")
+            fetch.wanted.clear()
             fetch.asked = arrivals.moment
-            answer = await self._ask("GET", arrivals, route, host, uri, last)
+            answer = await self._ask("GET", arrivals, route, host, uri, encode_last_ids(dict(last_ids)))
         if not 200 <= answer.status < 300:
             raise BackendError(f"{uri} answered {answer.status}")
         return answer
@@ -219,11 +238,13 @@ class Links:
         parts = urlsplit(uri)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         to = self._route_to(route, host, parts.scheme, parts.netloc, target)
-        own: Fields = ((b"Host", parts.netloc.encode()), *self._routes.generated_fields)
+        authority = parts.netloc.encode("utf-8", "surrogateescape")
+        path = to.rewritten(target).encode("utf-8", "surrogateescape")
+        own: Fields = ((b"Host", authority), *self._routes.generated_fields)
         if parts.netloc == host:
             # As of the client's request: a backend may redirect what did not come over TLS.
             own += ((b"X-Forwarded-Proto", parts.scheme.encode()),)
-        request = Request(method, to.rewritten(target).encode(), to.changed(own) + fields, body)
+        request = Request(method, path, to.changed(own) + fields, body)
         asked = arrivals.moment
         response = await self._backend.fetch(to, request)
         moments = Moments(asked, arrivals.turn)

@@ -79,7 +79,8 @@ class Opening:
             is_grip=route.grip,
         )
         is_uri_known = route.rewrite is None and route.tls is None
-        leg = OverHttp(self._backend, route, asked.target, fields, session, "" if is_uri_known else uri)
+        origin = "" if is_uri_known else uri
+        leg = OverHttp(self._backend, route, asked.target, fields, session, self.holds.history, origin)
         try:
             async with asyncio.timeout(self._limits.websocket_handshake_timeout):
                 answer = await leg.open()

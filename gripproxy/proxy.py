@@ -28,6 +28,7 @@ from gripproxy.grip.filters import RESPONSE_FILTERS, Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Instruct, is_instruct
 from gripproxy.holding import hold_response, hold_stream
+from gripproxy.hub import GONE
 from gripproxy.instructs import Instructs
 from gripproxy.links import Links, resolve
 from gripproxy.metrics import Metrics
@@ -337,10 +338,11 @@ class Proxy:
 
     async def _follow(self, hold: LinkedStream, outcome: Follow) -> None:
         """Fetch the next link of a stream, and have the stream go on with it."""
-        uri = resolve(hold.uri, outcome.link.uri)
+        history, uri = self.holds.history, resolve(hold.uri, outcome.link.uri)
+        last_ids, moment = outcome.last_ids, outcome.moment
         try:
             answer = await self._links.fetch(
-                self.holds.history, hold.route, hold.host, uri, outcome.last_ids, outcome.moment
+                history, hold.route, hold.host, uri, last_ids, moment, lambda: hold.transport is not GONE
             )
             if is_instruct(answer.fields):
                 instruct = self._instructs.read(hold.route, answer.status, answer.reason, answer.fields, answer.body)
@@ -349,6 +351,10 @@ class Proxy:
         except (BackendError, InstructError) as error:
             log.warning("%s: next link %s: %s", hold.route.id, uri, error)
             hold.fail(str(error))
+            return
+        except Exception:
+            log.exception("%s: next link %s", hold.route.id, uri)
+            hold.fail("a fault of the proxy")  # otherwise it would wait for this answer for ever
             return
         hold.advance(instruct, uri, answer.moments)
 

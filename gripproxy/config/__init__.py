@@ -150,7 +150,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     replay_body: Count = 100_000
     # Bytes of a response that asks for a hold. Pushpin's.
     hold_body: Positive = 100_000
-    # Bytes not yet taken by one client before it is cut: it is dead or too slow for its channels.
+    # Bytes not yet taken by one client before it is cut (dead, or too slow for its channels), or recovers by its link.
     unsent: Positive = 1_048_576
     # Bytes of one WebSocket message, either way.
     websocket_message: Positive = 1_048_576

@@ -17,6 +17,7 @@ from msgspec import json
 from gripproxy.errors import InstructError
 from gripproxy.grip.fields import Fields
 from gripproxy.grip.members import WrongError, identifier, shown, utf8
+from gripproxy.grip.wire import encode_last_ids
 
 # Parameters of a form that are looked at; those that carry JSON have a handful.
 PARAMETERS_MAX = 1000
@@ -113,14 +114,9 @@ def _find(document: Any, pointer: str) -> Any:
     return document
 
 
-def last_fields(last_ids: Mapping[str, str]) -> Fields:
-    """Return the fields that tell a backend at which items a client is."""
-    return tuple((LAST, f"{channel}; last-id={last_id}".encode()) for channel, last_id in last_ids.items())
-
-
 def session_fields(sid: str, last_ids: Mapping[str, str]) -> Fields:
     """Return the fields that tell a backend of a request's session."""
-    return ((SESSION_ID, sid.encode()), *last_fields(last_ids))
+    return ((SESSION_ID, sid.encode()), *encode_last_ids(last_ids))
 
 
 def asked_again(fields: Fields, last_ids: Mapping[str, str]) -> Fields:
@@ -131,4 +127,4 @@ def asked_again(fields: Fields, last_ids: Mapping[str, str]) -> Fields:
     has_session = any(name == SESSION_ID for name, _ in fields)
     told = tuple(f"{channel}; last-id=".encode() for channel in last_ids)
     kept = [one for one in fields if one[0] != LAST or (has_session and not one[1].startswith(told))]
-    return (*kept, *last_fields(last_ids))
+    return (*kept, *encode_last_ids(last_ids))

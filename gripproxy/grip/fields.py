@@ -51,6 +51,7 @@ _ESCAPES = {
 # Possessive quantifiers: a hostile value costs one pass, whatever it holds.
 _LIST_PART = re.compile(r'(?:[^",]++|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))++', re.DOTALL)
 _PARAMETER = re.compile(r'([^=;]*+)(?:=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"[^;]*+|((?!")[^;]*+)))?(?:;|\Z)', re.DOTALL)
+_TO_ESCAPE = re.compile(r'["\\]')
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -110,6 +111,17 @@ def parse_parameters(text: str) -> tuple[str, list[tuple[str, str]]] | None:
             parameters.append((name, given))
         position = match.end()
     return value.strip(), parameters
+
+
+def quote_parameter(value: str) -> str:
+    """A parameter's value as it is written: what is no token needs quotes (RFC 9110 section 5.6.6).
+
+    Pushpin writes any value as it is. Then a quote or semicolon in it is syntax to whoever reads it, and parsers that
+    go by the RFC, such as the one of django-grip, take no more than what is before the first colon or blank.
+    """
+    if is_token(value.encode()):
+        return value
+    return '"' + _TO_ESCAPE.sub(r"\\\g<0>", value) + '"'
 
 
 def decode_cstring(text: str) -> bytes:

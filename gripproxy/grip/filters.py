@@ -14,6 +14,7 @@ from msgspec import json
 from gripproxy.errors import FilterError
 from gripproxy.grip.fields import Fields, field
 from gripproxy.grip.item import Item
+from gripproxy.grip.wire import encode_last_ids
 
 HTTP_FILTER_TIMEOUT = 10.0  # seconds for the whole request; Pushpin's
 HTTP_FILTER_BODY_MAX = 100_000  # bytes of the response; Pushpin's
@@ -205,8 +206,7 @@ def http_request(name: str, content: bytes, item: Item, scope: Scope) -> Questio
     if not url:
         raise FilterError(f"{name}: missing url value")
     fields = [(b"Sub-Meta", json.encode(dict(scope.meta))), (b"Pub-Meta", json.encode(dict(item.meta)))]
-    fields += [(b"Grip-Last", f"{channel}; last-id={last}".encode()) for channel, last in scope.last_ids.items()]
-    return url, tuple(fields), content if HTTP_FILTERS[name] else b""
+    return url, (*fields, *encode_last_ids(scope.last_ids)), content if HTTP_FILTERS[name] else b""
 
 
 def http_outcome(name: str, content: bytes, status: int, fields: Fields, body: bytes) -> bytes | None:

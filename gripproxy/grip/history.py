@@ -52,8 +52,8 @@ class _Channel:
 class History:
     """The items of all channels that went out lately.
 
-    ``serial`` is that of the newest item, ``expired`` that of the newest whose time is over. ``forgotten`` counts those
-    that the total bound pushed out before their time.
+    ``serial`` is that of the newest item, ``expired`` that of the newest whose time is over, or that the total bound
+    pushed out before; ``forgotten`` counts those.
     """
 
     __slots__ = (
@@ -110,7 +110,8 @@ class History:
         while channel.serials and (len(channel.serials) > self._items_max or channel.size > self._bytes_max):
             self._drop_oldest(key)
         while self._size > self._total:
-            self._drop_oldest(next(iter(self._entries.values()))[1])
+            # As if its time were over: of its channel perhaps nothing is left by which a client could tell.
+            self.expired = self._drop_oldest(next(iter(self._entries.values()))[1])
             self.forgotten += 1
 
     def _link(self, channel: _Channel, item: Item) -> None:

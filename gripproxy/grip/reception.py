@@ -79,12 +79,24 @@ class Reception:
             return [item]
         if item.id is None:
             return None
-        if item.id == at:
-            return []
-        later = since(channel, item.id)
-        if later is not None and any(one.id == at for one in later):
+        if self.has(channel, item.id, since):
             return []  # published before the state that the backend gave the client
         return since(channel, at)
+
+    def has(self, channel: str, last_id: str, since: Since) -> bool:
+        """Whether the client has all of a reliable channel up to an id, as far as its history tells."""
+        at = self.ids.get(channel)
+        if at is None or last_id == at:
+            return at is not None
+        later = since(channel, last_id)
+        return later is not None and any(one.id == at for one in later)
+
+    def has_all(self, channels: Iterable[Channel], since: Since) -> bool:
+        """Whether the client has all up to the ids of these channels, which are all that it is subscribed to."""
+        told = {channel.name: channel.prev_id for channel in channels}
+        return {name[self._prefix :] for name in told} == self.channels and all(
+            last_id is not None and self.has(name, last_id, since) for name, last_id in told.items()
+        )
 
     def catch_up(self, channel: str, since: Since) -> list[Item] | None:
         """Return what the client lacks on a reliable channel according to its history; None when that can't tell."""

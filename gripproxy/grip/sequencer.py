@@ -99,7 +99,7 @@ class Sequencer:
 
     @property
     def expired(self) -> int:
-        """The number of the newest item that is not remembered any more, because its time is over."""
+        """The number of the newest item that is not remembered any more: its time is over, or there was no room."""
         return self._history.expired
 
     def push(self, key: Hashable, item: Item, now: float, has_subscribers: bool) -> list[Item]:

@@ -5,10 +5,10 @@ depend on a connection. Server frames carry no mask (RFC 6455 5.1), which is wha
 """
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 
-from gripproxy.grip.fields import Fields
+from gripproxy.grip.fields import Fields, quote_parameter
 from gripproxy.grip.item import Item
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -83,6 +83,14 @@ def _message_deflated_frame(item: Item) -> bytes:
 CHUNK, PLAIN, FRAME, DEFLATED = "chunk", "plain", "frame", "deflated"
 STREAM_FRAMINGS: dict[str, Callable[[Item], bytes]] = {CHUNK: _stream_chunk, PLAIN: _stream_content}
 MESSAGE_FRAMINGS: dict[str, Callable[[Item], bytes]] = {FRAME: _message_frame, DEFLATED: _message_deflated_frame}
+
+
+def encode_last_ids(last_ids: Mapping[str, str]) -> Fields:
+    """Return the Grip-Last fields that tell a backend where a client is: channel -> id."""
+    return tuple(
+        (b"Grip-Last", f"{channel}; last-id={quote_parameter(last_id)}".encode())
+        for channel, last_id in last_ids.items()
+    )
 
 
 def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

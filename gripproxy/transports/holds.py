@@ -12,7 +12,7 @@ from gripproxy.errors import FilterError
 from gripproxy.grip.filters import Question, Reply
 from gripproxy.grip.instruct import KeepAlive
 from gripproxy.grip.item import Item
-from gripproxy.hub import Group, Hub
+from gripproxy.hub import EACH, Group, Hub
 from gripproxy.metrics import Metrics
 from gripproxy.routes import Route
 from gripproxy.sessions import Sessions
@@ -133,6 +133,15 @@ class Holds:
         waiting = len(group.pending)
         return items[:-waiting] if waiting else items
 
+    def missed_messages(self, group: Group, answered: int | None) -> list[Item]:
+        """Return what a WebSocket's subscription to a group came too late for.
+
+        ``answered`` is the moment of the backend's word for it, None for now.
+        """
+        framing, realm, channel = group.key
+        moment = self.history.turn if answered is None else answered
+        return self.missed(group, realm, channel, moment, _is_item if framing == EACH else _is_message)
+
     def line(self, hold: Hold, uri: str, on_overflow: Callable[[], None]) -> Line:
         """Return a line for the items of a hold, whose filters' URLs are relative to ``uri``."""
 
@@ -173,3 +182,14 @@ class Holds:
             size,
             self.limits.unsent,
         )
+
+
+def _is_item(item: Item) -> bool:
+    """Whether a group that is handed each item has it: any."""
+    return True
+
+
+def _is_message(item: Item) -> bool:
+    """Whether a group of frames has an item; what content filters make of it is for others."""
+    message = item.message
+    return message is not None and (message.action != "send" or not message.content_filters)

@@ -21,6 +21,10 @@ class Leg(Protocol):
         """Forget the client, who is gone; the backend may still have to be told so."""
 
     @property
+    def answered(self) -> int | None:
+        """The moment of the answer that is being obeyed; None where the backend is obeyed at once."""
+
+    @property
     def is_full(self) -> bool:
         """Whether the client should not be read for now."""
 

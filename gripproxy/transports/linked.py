@@ -1,9 +1,9 @@
-"""A stream hold that is more than a copy of what is published: reliable channels, filters, next links.
+"""A stream hold that is more than a copy of what is published: reliable channels and next links; and filters.
 
 The hub hands it every item by itself (the slow road). An item that follows what the client has is written at once. A
 gap is closed from the channel's history, else by the next link: the hold asks for it (`Follow`), and goes on writing
 what is in order on other channels meanwhile. Where the link's answer would repeat what was written while it was under
-way, it is thrown away and the link asked once more, and that time everything waits for it.
+way, that is thrown away; if it may have more, the link is asked once more, and that time everything waits for it.
 
 What the client is told of a reliable channel is true because of the order of things: a backend stores an item, then
 publishes it. So whatever had come before a link was asked for is in its answer, and only what came later can be news.
@@ -12,41 +12,32 @@ from a replica).
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
+from dataclasses import replace
 
-from gripproxy.errors import FilterError
-from gripproxy.grip.history import Moments
-from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Instruct, Link
+from gripproxy.grip.history import Moments, has_no_place
+from gripproxy.grip.instruct import NEXT_LINK_TIMEOUT, Instruct
 from gripproxy.grip.item import Item
 from gripproxy.grip.reception import Reception
 from gripproxy.hub import EACH, GONE
 from gripproxy.routes import Route
-from gripproxy.transports import Done, Follow
+from gripproxy.transports import Follow
+from gripproxy.transports.filtered import FilteredStream
 from gripproxy.transports.holds import Holds, log
 from gripproxy.transports.inquiry import Inquiry
-from gripproxy.transports.line import Line
-from gripproxy.transports.stream import StreamHold
+from gripproxy.transports.lag import Lag
+from gripproxy.transports.pace import GAP_REPEAT, PAGE_DELAY, gap_pause, retry_pause
 from gripproxy.transports.waiting import WAITING_MAX, Waiting
 
-# Pushpin's: how often a link that failed is tried again, and the first pause in seconds, which doubles.
-RETRIES = 5
-RETRY_DELAY = 1.0
-
-# Seconds over which the links of many streams with the same gap are spread. Often the gap closes by itself meanwhile:
-# the backend was ahead of what it had published.
-GAP_SPREAD = 0.2
-
-# Seconds until a backend that did not know of an item is asked again: what it was about to store is stored then.
-GAP_REPEAT = 1.0
-
+# The moment of a hint that did not come.
+NEVER = -1
 
 # Shared by all streams while there is nothing to remember: most are quiet, and there may be many.
 _NOWHERE: frozenset[str] = frozenset()
 _NO_IDS: Mapping[str, str] = {}
 
 
-class LinkedStream(StreamHold):
+class LinkedStream(FilteredStream):
     """A stream with reliable channels, filters or a next link."""
 
     __slots__ = (
@@ -56,11 +47,10 @@ class LinkedStream(StreamHold):
         "_hinted",
         "_inquiry",
         "_instruct",
-        "_is_begun",
+        "_is_ending",
         "_is_exclusive",
         "_is_remembered",
         "_keep_alive_at",
-        "_line",
         "_link_at",
         "_needed",
         "_page_ids",
@@ -69,9 +59,6 @@ class LinkedStream(StreamHold):
         "_told",
         "_waiting",
         "host",
-        "link",
-        "reception",
-        "uri",
     )
 
     def __init__(
@@ -93,7 +80,7 @@ class LinkedStream(StreamHold):
         )
         self.uri = uri
         self.host = host
-        self.link: Link | None = instruct.next_link
+        self.link = instruct.next_link
         self.reception = Reception(instruct.channels, instruct.meta, route.prefix)
         self._instruct: Instruct | None = instruct
         if instruct.hold is None:
@@ -105,19 +92,20 @@ class LinkedStream(StreamHold):
         self._seen = _NOWHERE
         # The link that is under way; None while none is.
         self._inquiry: Inquiry | None = None
-        # The moments before which the next link must not have been asked for: for the gaps, and for a hint.
-        self._needed = self._hinted = 0
+        # The moments before which the next link must not have been asked for: for the gaps, and for a hint that was not
+        # answered yet.
+        self._needed, self._hinted = 0, NEVER
         self._attempts = 0
-        # Whether the body that the hold begins with is out.
-        self._is_begun = False
+        self.is_begun = False
+        # Whether an item has closed the stream, which waits for others.
+        self._is_ending = False
         # Whether everything waits: for the body that the hold begins with, for pages, for a link that is asked again.
         self._is_exclusive = True
         # Whether all that came since the last answer was asked for was known when it was taken.
         self._is_remembered = True
         # Of the last answer, where it was a page: a next link without a hold.
         self._page_ids: Mapping[str, str] | None = None
-        # For items that wait for a filter's answer; most streams have none.
-        self._line: Line | None = None
+        self._line = self.lag = None
         self._keep_alive_at = self._gap_at = self._link_at = self._poll_at = 0.0
 
     def begin(self, moments: Moments) -> list[tuple[str, Item]]:
@@ -133,15 +121,13 @@ class LinkedStream(StreamHold):
         """Since when items of a channel matter: ids tell what of it the answer has."""
         return moments.asked if channel in self.reception.ids else moments.answered
 
-    def is_carried(self, item: Item) -> bool:
-        """Whether the hub brings this item: any."""
-        return True
-
     def proceed(self, moments: Moments) -> None:
         """Go on behind the body that the hold began with: catch up, or where nothing is held follow the link."""
         if self.transport is GONE:
             return
-        self._is_begun = True
+        self.is_begun = True
+        if self.link is not None and self.unsent > self.holds.limits.unsent:
+            self.on_overflow()  # there will be no other sign before the client has caught up
         instruct, self._instruct = self._instruct, None
         assert instruct is not None
         if instruct.hold is None:
@@ -149,6 +135,7 @@ class LinkedStream(StreamHold):
         else:
             self._start_keep_alive()
             self._take_up(moments, 0.0)
+            self._follow_hint(moments.asked)
 
     def _start_keep_alive(self) -> None:
         keep_alive = self.keep_alive
@@ -161,7 +148,11 @@ class LinkedStream(StreamHold):
         """Write an item that is in order, or keep it until it is."""
         if self.transport is GONE or channel not in self.channels:
             return
-        if self._is_exclusive:
+        if self._is_ending and channel not in self._gapped:
+            return
+        if self.lag is not None:
+            self._skip(self.lag, channel, item)
+        elif self._is_exclusive:
             self._keep(channel, item)
         elif channel in self._gapped:
             self._keep(channel, item)
@@ -186,6 +177,9 @@ class LinkedStream(StreamHold):
 
     def _pass_all(self, channel: str, items: list[Item], *, is_answered: bool = False) -> None:
         for item in items:
+            if self.lag is not None:
+                self._skip(self.lag, channel, item)
+                continue
             at = self.reception.ids.get(channel)
             if self._is_hint(item) and at is not None and not (is_answered and self._told.get(channel) == at):
                 # What it announces is in no history; and those behind it wait for that.
@@ -196,50 +190,10 @@ class LinkedStream(StreamHold):
                 return
             if self.reception.reach(channel, item) and self._inquiry is not None:
                 self._inquiry.moved.add(channel)
-            self._pass(channel, item)
+            self.pass_on(channel, item)
 
     def _is_hint(self, item: Item) -> bool:
         return self.link is not None and item.stream is not None and item.stream.action == "hint"
-
-    def _pass(self, channel: str, item: Item) -> None:
-        stream = item.stream
-        if stream is None or self.transport is GONE:
-            return
-        if stream.action == "close":
-            if not self.reception.filters(channel).drops(item, self.reception.scope()):
-                self._in_turn(lambda: self.end("closed"))
-        elif stream.action == "send":
-            if self.holds.sessions.members:
-                self.holds.sessions.reach(self, channel, item.id, self._now())
-            conversation = self.reception.conversation(channel, item, stream.content, stream.content_filters)
-            if conversation is not None:
-                if self._line is None:
-                    self._line = self.holds.line(self, self.uri, self._give_up)
-                self._line.put(conversation, self._write_filtered)
-                return
-            try:
-                content = self.reception.content(channel, item, stream.content, stream.content_filters)
-            except FilterError as error:
-                log.debug("%s: channel %r: skipped an item: %s", self.route.id, channel, error)
-                content = None
-            self._in_turn(lambda: self._write_filtered(content))
-
-    def _write_filtered(self, content: bytes | None) -> None:
-        if content is None:
-            self.holds.metrics.filtered += 1
-        else:
-            self.write(content)
-
-    def _in_turn(self, do: Callable[[], None]) -> None:
-        """Do something behind all that waits for a filter."""
-        if self._line is None:
-            do()
-        else:
-            self._line.put(None, lambda _: do())
-
-    def _give_up(self) -> None:
-        log.warning("%s: too much waits for a filter of %s; the stream is cut", self.route.id, ", ".join(self.channels))
-        self.break_off("filter")
 
     def _since(self, channel: str, last_id: str) -> list[Item] | None:
         return self.holds.history.since(self.route.realm, channel, last_id)
@@ -247,7 +201,8 @@ class LinkedStream(StreamHold):
     def _keep(self, channel: str, item: Item, moment: int | None = None) -> None:
         if len(self._waiting) >= WAITING_MAX:
             self.holds.metrics.gaps["queue"] += 1
-            if self._waiting.drop_oldest() not in self.reception.ids:
+            dropped, one = self._waiting.drop_oldest()
+            if dropped not in self.reception.ids or has_no_place(one):
                 # Nothing would ever show that it is missing.
                 self.break_off("gap")
                 return
@@ -259,7 +214,7 @@ class LinkedStream(StreamHold):
         self.holds.metrics.gaps["link" if self.link is not None else "cut"] += 1
         self._gapped |= {channel}
         self._needed = self.holds.history.moment
-        at = self._now() + pause + GAP_SPREAD * random.random()  # noqa: S311  # spreads requests
+        at = self._now() + gap_pause(pause)
         if not self._gap_at or at < self._gap_at:
             self._gap_at = at
             self._arm()
@@ -278,10 +233,11 @@ class LinkedStream(StreamHold):
     def _let_go(self) -> None:
         """Take up what waits, but for channels that still have a gap."""
         for channel, item, moment in self._waiting.take():
-            if channel in self._gapped:
+            if channel in self._gapped or self.lag is not None:
                 self._waiting.put(channel, item, moment)
             elif self.transport is not GONE and channel in self.channels:
                 self._admit(channel, item, moment)
+        self._end_at_last()
 
     def _take_up(self, moments: Moments, pause: float) -> None:
         """Begin to hold where an answer says that the client is: write what came since, and ask where that is unknown.
@@ -322,11 +278,19 @@ class LinkedStream(StreamHold):
 
     def refresh(self) -> None:
         """Ask the next link whether something was missed."""
-        self._hint()
+        if self.link is not None:
+            self._hint()
 
     def _hint(self) -> None:
         self._hinted = self.holds.history.moment
         if not self._is_exclusive:
+            self._follow(self._hinted)
+
+    def _follow_hint(self, asked: int) -> None:
+        """Ask the link because of a hint that came after the one was asked for that has answered now."""
+        if self._hinted <= asked or self.link is None:
+            self._hinted = NEVER
+        else:
             self._follow(self._hinted)
 
     def _follow(self, moment: int) -> None:
@@ -334,12 +298,17 @@ class LinkedStream(StreamHold):
         link = self.link
         if self._inquiry is not None or self.transport is GONE or link is None:
             return
+        if self.lag is not None:
+            self.lag.is_asking = True
+            return
         self._inquiry = Inquiry(self.reception.ids)
         self._gap_at = self._link_at = self._poll_at = 0.0
         self._arm()
         self.holds.metrics.recoveries["link"] += 1
-        last_ids = self._page_ids if self._page_ids is not None else self.reception.last_ids()
-        self._tell(Follow(link, last_ids, moment))
+        if self._page_ids is None:
+            self._tell(Follow(link, self.reception.last_ids(), moment))
+        else:  # never what was answered before: pages may go round in circles
+            self._tell(Follow(link, self._page_ids, self.holds.history.moment + 1))
 
     def advance(self, instruct: Instruct, uri: str, moments: Moments) -> None:
         """Take what a link answered: append its body, and hold as it says now."""
@@ -347,57 +316,60 @@ class LinkedStream(StreamHold):
         if self.transport is GONE:
             return
         assert inquiry is not None, "no link is under way"
+        if self.lag is not None:
+            self.lag.is_asking = True  # it is asked again: an answer must not wait for the client's sake
+            return
         self._attempts = 0
         if inquiry.repeats(instruct.channels, instruct.body):
-            self._is_exclusive = True
-            self._follow(self._needed)
-            return
+            if instruct.hold != "stream" or not self.reception.has_all(instruct.channels, self._since):
+                self._is_exclusive = True
+                self._follow(self._needed)
+                return
+            instruct = replace(instruct, body=b"")
         self.uri = uri
         if instruct.hold == "response":
             log.warning("%s: the next link %s asks for a response hold; the stream ends", self.route.id, uri)
             self.break_off("link")
-        elif instruct.hold is not None:
+            return
+        if instruct.hold is not None:
             self._adopt(instruct, moments, inquiry.moved)
-            self._in_turn(lambda: self.write(instruct.body))
+        self.in_turn(lambda: self.write(instruct.body))
+        if instruct.hold is not None:
             self._take_up(moments, GAP_REPEAT)
-            if self._hinted > moments.asked:
-                self._follow(self._hinted)
+            self._follow_hint(moments.asked)
+            self._end_at_last()
         elif instruct.next_link is not None:
-            self._in_turn(lambda: self.write(instruct.body))
             self._turn_page(instruct)
         else:
-            self._in_turn(lambda: self.write(instruct.body))
-            self._in_turn(lambda: self.end("ended"))
+            self.in_turn(lambda: self.end("ended"))
 
     def _turn_page(self, instruct: Instruct) -> None:
-        """Go on with the next page; until there is one with a hold, everything waits."""
-        prefix = len(self.route.prefix)
+        """Go on with the next page; until there is one with a hold, everything waits.
+
+        Where a page has nothing, or leads to itself, that takes a moment: it may go on so for ever.
+        """
+        prefix, before = len(self.route.prefix), (self.link, self._page_ids)
         self._is_exclusive = True
         self.link = instruct.next_link
         self._page_ids = {one.name[prefix:]: one.prev_id for one in instruct.channels if one.prev_id is not None}
-        self._follow(self.holds.history.moment + 1)  # never what was answered before: pages may go round in circles
+        if before[1] is not None and (not instruct.body or before == (self.link, self._page_ids)):
+            self._link_at = self._now() + PAGE_DELAY
+            self._arm()
+        else:
+            self._follow(self.holds.history.moment)
 
     def _adopt(self, instruct: Instruct, moments: Moments, moved: Set[str]) -> None:
         """Change to the subscriptions, meta, keep-alive and link of an instruct.
 
         On ``moved`` channels something was written since it was asked for, of which it had nothing.
         """
-        hub, realm = self.holds.hub, self.route.realm
         self._is_remembered = self.holds.history.reaches(moments.asked)
         places = {name: self.reception.ids[name] for name in moved if name in self.reception.ids}
         self.reception = Reception(instruct.channels, instruct.meta, self.route.prefix)
         names = tuple(channel.name for channel in instruct.channels)
         self._told = {name: at for name, at in self._told.items() if name in names} or _NO_IDS
-        for name in self.channels:
-            if name not in names:
-                hub.unsubscribe(self, realm, name, self.road)
-        for name in names:
-            if name not in self.channels:
-                group = hub.subscribe(self, realm, name, self.road)
-                missed = self.holds.missed(group, realm, name, self.moment(name, moments), self.is_carried)
-                for item in missed:
-                    self._waiting.put(name, item, moments.asked + 1)
-        self.channels = names
+        for name, item in self.subscribe(names, moments):
+            self._waiting.put(name, item, moments.asked + 1)
         for name in places.keys() & self.reception.ids.keys():
             self.reception.ids[name] = places[name]
         for name, at in self.reception.ids.items():
@@ -412,11 +384,11 @@ class LinkedStream(StreamHold):
         self._inquiry = None
         if self.transport is GONE:
             return
-        if self._attempts >= RETRIES:
+        pause = retry_pause(self._attempts)
+        if pause is None:
             log.warning("%s: gave up on a next link: %s", self.route.id, reason)
             self.break_off("link")
             return
-        pause = RETRY_DELAY * (2**self._attempts + random.random())  # noqa: S311  # spreads retries
         self._attempts += 1
         self._link_at = self._now() + pause
         if self._is_exclusive and self._page_ids is None:
@@ -433,31 +405,56 @@ class LinkedStream(StreamHold):
         self._poll_at = self._now() + self.holds.spread(timeout)
         self._arm()
 
-    def leave(self) -> None:
-        """Unsubscribe and drop the timer; nothing is written from now on."""
-        super().leave()
-        if self._line is not None:
-            self._line.clear()
+    # Slow clients
 
-    def break_off(self, reason: str) -> None:
-        """Cut the connection without ending the body, so that the client knows to come again."""
-        connection = self.connection
-        if self.transport is GONE:
-            return
-        self.leave()
-        if connection is not None:
-            connection.close()
-        self._tell(Done(reason))
+    def end(self, reason: str) -> None:
+        """End the body; where an item asks for that, once the client has what was published before it."""
+        if reason == "closed" and (self._gapped or len(self._waiting) or self._hinted != NEVER):
+            self._is_ending = True
+        else:
+            super().end(reason)
 
-    def on_overflow(self) -> None:
-        """Cut the client, but not for the body that the hold begins with, which goes at the client's pace."""
-        if self._is_begun:
-            super().on_overflow()
+    def _end_at_last(self) -> None:
+        if self._is_ending and self.transport is not GONE:
+            self.end("closed")
+
+    def _skip(self, lag: Lag, channel: str, item: Item) -> None:
+        if self._is_hint(item):
+            lag.is_hinted = True
+        else:
+            lag.skip(channel, item)
+
+    def catch_up(self, lag: Lag) -> None:
+        """Take up what the client was not sent, from memory or by the link; it may begin to lag again at any item."""
+        if not self._is_exclusive:
+            self._let_go()
+        realm = self.route.realm
+        for channel, skipped in lag.skipped(lambda channel: self.holds.history.arrived(realm, channel, -1)):
+            if skipped is None and channel not in self.reception.ids:
+                # Nothing would ever show that it is missing.
+                log.warning("%s: cut a slow client: channel %r is not remembered that long", self.route.id, channel)
+                self.break_off("slow")
+                return
+            for item in skipped or ():
+                self.receive(channel, item)
+            if self.transport is GONE:
+                return
+            if not self._is_exclusive and channel not in self._gapped and not self._close_gap(channel):
+                self._note_gap(channel, 0.0)
+        if lag.is_hinted:
+            self._hint()
+        if lag.is_asking:
+            self._follow(max(self._needed, self._hinted))
+        self._arm()
 
     # Timers
 
     def on_due(self) -> None:
         """Do what is due: a keep-alive, a gap to close, a link to try again, or to ask as nothing came for long."""
+        if self.lag is not None:
+            self.look_at_lag(self.lag)
+            self._arm()
+            return
         now = self._now()
         if self._keep_alive_at and self._keep_alive_at <= now and self.keep_alive is not None:
             self._keep_alive_at = now + self.send_keep_alive(self.keep_alive)
@@ -492,7 +489,8 @@ class LinkedStream(StreamHold):
         return self.holds.wheel.now()
 
     def _arm(self) -> None:
-        times = [at for at in (self._keep_alive_at, self._gap_at, self._link_at, self._poll_at) if at]
+        lag, all_times = self.lag, (self._keep_alive_at, self._gap_at, self._link_at, self._poll_at)
+        times = [at for at in all_times if at] if lag is None else [lag.look_at]
         if self.transport is GONE or not times:
             self.holds.wheel.drop(self)
         else:

@@ -16,6 +16,7 @@ from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields, field, pack_fields, text, unpack_fields
 from gripproxy.grip.websocket import RETRIED, Session
 from gripproxy.routes import Route, log_extra
+from gripproxy.transports.holds import History
 from gripproxy.transports.websocket import FRAME_HEAD_MAX, WebSocketHold
 
 log = logging.getLogger("gripproxy.websocket")
@@ -32,21 +33,42 @@ _DISCONNECT = Event("DISCONNECT")
 class OverHttp:
     """The requests of one client's WebSocket."""
 
-    __slots__ = ("_backend", "_fields", "_origin", "_route", "_target", "_task", "hold", "session")
+    __slots__ = (
+        "_backend",
+        "_fields",
+        "_history",
+        "_origin",
+        "_route",
+        "_target",
+        "_task",
+        "answered",
+        "hold",
+        "session",
+    )
 
     def __init__(
-        self, backend: Backend, route: Route, target: bytes, fields: Fields, session: Session, origin: str = ""
+        self,
+        backend: Backend,
+        route: Route,
+        target: bytes,
+        fields: Fields,
+        session: Session,
+        history: History,
+        origin: str = "",
     ) -> None:
         """``fields`` are those of the client's handshake, which are sent with every request.
 
         ``origin`` is the absolute URI that the client asked for, where ``target`` is not its path.
         """
         self._backend = backend
+        self._history = history
         self._origin = origin
         self._route = route
         self._target = target
         self._fields = pack_fields(fields)
         self._task: asyncio.Task[None] | None = None
+        # The moment of the answer that is to be obeyed: what it subscribes to is not missed from then on.
+        self.answered: int | None = None
         self.session = session
         self.hold: WebSocketHold | None = None
 
@@ -113,6 +135,7 @@ class OverHttp:
         asked = Request("POST", self._target, unpack_fields(self._fields) + request.fields, request.body)
         try:
             response = await self._backend.fetch(self._route, asked)
+            self.answered = self._history.turn
             try:
                 body, is_whole = await response.read(self.session.limits.response_size)
             finally:
@@ -218,6 +241,7 @@ class OverHttp:
         hold.widen(sum(len(command.content) + FRAME_HEAD_MAX for command in commands if type(command) is Send))
         for command in commands:
             _COMMANDS[type(command)](hold, command)
+        self.answered = None
 
 
 def _send(hold: WebSocketHold, command: Send) -> None:

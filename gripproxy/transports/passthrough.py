@@ -53,6 +53,10 @@ class Passthrough:
         upgraded.transport.set_protocol(self)  # type: ignore[arg-type]  # a protocol by its methods
         upgraded.transport.pause_reading()
 
+    @property
+    def answered(self) -> None:
+        """Nothing: what the backend says is done in the turn in which it is read."""
+
     def begin(self, hold: WebSocketHold, received: bytes) -> None:
         """Start relaying, beginning with what the backend has sent already."""
         self.hold = hold

@@ -66,17 +66,29 @@ class StreamHold(Hold):
 
         ``moments`` are those of the request. Returned are channels and items that came since the answer.
         """
-        holds, connection, realm = self.holds, self.connection, self.route.realm
+        holds, connection = self.holds, self.connection
         assert connection is not None
         connection.set_write_buffer_limits(high=holds.limits.unsent)
-        missed: list[tuple[str, Item]] = []
-        for channel in self.channels:
-            group = holds.hub.subscribe(self, realm, channel, self.road)
-            moment = self.moment(channel, moments)
-            missed += [(channel, item) for item in holds.missed(group, realm, channel, moment, self.is_carried)]
+        channels, self.channels = self.channels, ()
+        missed = self.subscribe(channels, moments)
         if self.keep_alive is not None:
             holds.wheel.set(self, holds.spread(self.keep_alive.timeout))
         holds.open[self] = None
+        return missed
+
+    def subscribe(self, channels: tuple[str, ...], moments: Moments) -> list[tuple[str, Item]]:
+        """Change the subscriptions to these channels; return what came on new ones since a request's ``moments``."""
+        holds, realm = self.holds, self.route.realm
+        missed: list[tuple[str, Item]] = []
+        for channel in self.channels:
+            if channel not in channels:
+                holds.hub.unsubscribe(self, realm, channel, self.road)
+        for channel in channels:
+            if channel not in self.channels:
+                group = holds.hub.subscribe(self, realm, channel, self.road)
+                moment = self.moment(channel, moments)
+                missed += [(channel, item) for item in holds.missed(group, realm, channel, moment, self.is_carried)]
+        self.channels = channels
         return missed
 
     def resume(self, missed: list[tuple[str, Item]]) -> None:

@@ -34,11 +34,11 @@ class Waiting:
         entries, self._entries = self._entries, None
         return entries or []
 
-    def drop_oldest(self) -> str:
-        """Drop the first, and return its channel; there must be one."""
+    def drop_oldest(self) -> tuple[str, Item]:
+        """Drop the first, and return it with its channel; there must be one."""
         assert self._entries
-        channel, _, _ = self._entries.pop(0)
-        return channel
+        channel, item, _ = self._entries.pop(0)
+        return channel, item
 
     def settle(self, asked: int, ids: Mapping[str, str], believed: Set[str], *, has_link: bool) -> None:
         """Drop what had come before an answer was asked for, as far as the answer settles it.

@@ -364,6 +364,8 @@ class WebSocketHold(Hold):
         group = self.holds.hub.subscribe(self, self.route.realm, name, self._road(name))
         # The one text that all subscribers of a channel can share
         self.channels = (*self.channels[:-1], group.key[2])
+        for item in self.holds.missed_messages(group, self.leg.answered):
+            self.receive(group.key[2], item)
 
     def _filter(self, name: str, filters: tuple[str, ...]) -> None:
         """Set a subscription's filters, where there are any or were."""

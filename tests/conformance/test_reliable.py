@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from werkzeug.http import parse_options_header
 
 from tests.conformance.backend import RESET, Reply, Request
 from tests.conformance.case import Case, held
@@ -200,6 +201,20 @@ def test_last_id_moves_on(case: Case) -> None:
     case.publish({"http-stream": {"action": "hint"}, "no-seq": True})
     assert b"23|" == connection.read_data(3)
     assert {f"{case.channel}; last-id=3"} == case.taken("/next").last_ids
+
+
+@pytest.mark.grip("next links")
+@pytest.mark.parametrize("last_id", ["2", "2026-01-31T12:00:00", "a b", "a;b", 'a"b'])
+def test_last_id_can_be_read(case: Case, last_id: str) -> None:
+    """Whatever the id is, a backend reads it from Grip-Last with the parser that django-grip uses."""
+    case.answer(linked(case, "1"))
+    case.answer(linked(case, "9", b"|"), at="/next")
+    connection = case.stream()
+    case.say("x", id=last_id, prev_id="1")
+    case.publish({"http-stream": {"action": "hint"}, "no-seq": True})
+    assert b"x|" == connection.read_data(2)
+    [value] = case.taken("/next").values("Grip-Last")
+    assert (case.channel, {"last-id": last_id}) == parse_options_header(value)
 
 
 @pytest.mark.grip("stream holds")

@@ -237,6 +237,29 @@ def test_a_slow_link_does_not_delay_other_channels(case: Case) -> None:
     assert {"b": [11]} == read_until(stream, {"b": 11})
 
 
+class OwnLinks(Feeds):
+    """Feeds each of whose streams has a link of its own, that is polled every second and answers after two."""
+
+    def instructions(self, now: dict[str, int], hold: str) -> list[tuple[str, str]]:
+        fields = [one for one in super().instructions(now, hold) if one[0] != "Grip-Link"]
+        return [*fields, ("Grip-Link", f"<{self.case.path}/next?{random.random()}>; rel=next; timeout=1")]
+
+
+def test_polls_of_a_slow_backend_do_not_delay_items(case: Case) -> None:
+    """One feed is quiet, so that its streams poll; the answers repeat what came on the other one meanwhile."""
+    feeds = OwnLinks(case, "a", "b")
+    feeds.before = [2.0]
+    streams = [case.stream() for _ in range(40)]
+    until = time.monotonic() + 6
+    while time.monotonic() < until:
+        feeds.add("a")
+        time.sleep(0.05)
+    for stream in streams:
+        assert {"a": list(range(1, feeds.numbers["a"] + 1))} == read_until(stream, feeds.numbers)
+    assert time.monotonic() - until < 1.5
+    assert feeds.requests > len(streams)
+
+
 def test_a_stream_that_can_not_be_whole_is_cut(case: Case) -> None:
     """Without a link nothing closes a gap; the end of the connection tells the client to come again."""
     feeds = Feeds(case, "a", has_link=False)

@@ -89,9 +89,14 @@ class World:
         self.arrivals = Arrivals()
 
     async def fetch(
-        self, uri: str = NEXT, last_ids: dict[str, str] | None = None, moment: int = 0, host: str = HOST
+        self,
+        uri: str = NEXT,
+        last_ids: dict[str, str] | None = None,
+        moment: int = 0,
+        host: str = HOST,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> Answer:
-        return await self.links.fetch(self.arrivals, self.route, host, uri, last_ids or {}, moment)
+        return await self.links.fetch(self.arrivals, self.route, host, uri, last_ids or {}, moment, is_wanted)
 
 
 def run(test: Callable[[World], Awaitable[None]]) -> None:
@@ -127,6 +132,8 @@ def test_references_are_resolved(base: str, reference: str, expected: str) -> No
         ("https://elsewhere.test/x?", "https://elsewhere.test", b"/x"),
         ("http://elsewhere.test:8080/x", "http://elsewhere.test:8080", b"/x"),
         ("http://[::1]:8080/x", "http://[::1]:8080", b"/x"),
+        # What the client asked for was no UTF-8, and the link is relative to it.
+        ("http://client.test/a\udcff?x=1", "http://one.test:81", b"/a\xff?x=1"),
     ],
 )
 def test_links_go_to_the_route_of_their_own_host_and_path(uri: str, target: str, path: bytes) -> None:
@@ -364,6 +371,30 @@ def test_only_so_many_are_under_way() -> None:
     async def test(world: World) -> None:
         await together(world, *(world.fetch(f"{NEXT}{number}") for number in range(3 * AT_ONCE)))
         assert AT_ONCE == world.backend.at_most
+
+    run(test)
+
+
+def test_nothing_is_asked_for_those_who_left_while_they_waited() -> None:
+    """A backend that has fallen behind is not asked for clients that have given up on it."""
+
+    async def test(world: World) -> None:
+        world.backend.gate.clear()
+        first = [asyncio.create_task(world.fetch(f"{NEXT}{number}")) for number in range(AT_ONCE)]
+        await asyncio.sleep(0.01)
+        left = [asyncio.create_task(world.fetch(f"{NEXT}-left", is_wanted=lambda: False)) for _ in range(2)]
+        shared = [
+            asyncio.create_task(world.fetch(f"{NEXT}-shared", is_wanted=lambda there=there: there))
+            for there in (False, True)
+        ]
+        await asyncio.sleep(0.01)
+        world.backend.gate.set()
+        await asyncio.gather(*first, *shared)
+        for task in left:
+            with pytest.raises(BackendError, match="has left"):
+                await task
+        assert AT_ONCE + 1 == len(world.backend.requests)
+        assert b"body" == (await world.fetch(f"{NEXT}-left")).body, "who comes later is answered"
 
     run(test)
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.http import parse_options_header
 
 from gripproxy.grip.fields import (
     Fields,
@@ -19,6 +20,7 @@ from gripproxy.grip.fields import (
     is_token,
     media_type,
     parse_parameters,
+    quote_parameter,
     split_list,
     text,
 )
@@ -85,6 +87,33 @@ def test_split_list_splits_outside_quotes(value: str, expected: list[str]) -> No
 )
 def test_parse_parameters(value: str, expected: tuple[str, list[tuple[str, str]]] | None) -> None:
     assert expected == parse_parameters(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("5", "5"),
+        ("a.b-c_d~1!", "a.b-c_d~1!"),
+        ("", '""'),
+        ("a b", '"a b"'),
+        ("2026-01-31T12:00:00", '"2026-01-31T12:00:00"'),
+        ("a;b,c", '"a;b,c"'),
+        ('say "x"', '"say \\"x\\""'),
+        ("back\\slash", '"back\\\\slash"'),
+        ("é", '"é"'),
+    ],
+)
+def test_quote_parameter(value: str, expected: str) -> None:
+    assert expected == quote_parameter(value)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"])))
+def test_what_is_quoted_is_read_back(value: str) -> None:
+    """By Pushpin's rules, which are ours, and by the parser that django-grip uses."""
+    written = f"c; last-id={quote_parameter(value)}"
+    assert ("c", [("last-id", value)]) == parse_parameters(written)
+    assert [written] == split_list(written)
+    assert ("c", {"last-id": value}) == parse_options_header(written)
 
 
 @given(st.text(alphabet='ab ;,="\\\t\n'))

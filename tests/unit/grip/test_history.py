@@ -210,3 +210,11 @@ def test_who_keeps_nothing_any_more_pretends_nothing() -> None:
     history.configure(60.0, 0, 1 << 20)
     filled(history, item("3", "2"))
     assert (None, 2, 3) == (history.since("k", "2"), history.expired, history.serial)
+
+
+def test_what_the_total_bound_pushes_out_is_expired() -> None:
+    """Of its channel nothing may be left, so only the number tells that something was there."""
+    history = History(total=2 * ITEM_OVERHEAD)
+    for serial in range(1, 4):
+        history.add(f"channel-{serial}", item(str(serial)), 0.0)
+    assert (1, 1) == (history.expired, history.forgotten)

@@ -147,3 +147,30 @@ def test_the_first_body_goes_through_filters_that_make_ids() -> None:
     channel = Channel("c", "5", ("build-id",))
     assert b"id: 5" == Reception([channel], {"id_format": "%(c)s"}).response([channel], b"id: %I")
     assert b"id: %I" == Reception([Channel("c")], {}).response([Channel("c")], b"id: %I")
+
+
+@pytest.mark.parametrize(
+    ("at", "last_id", "expected"),
+    [("2", "2", True), ("3", "1", True), ("1", "3", False), ("3", "x", False), ("x", "3", False)],
+)
+def test_what_a_client_has(at: str, last_id: str, expected: bool) -> None:
+    assert expected is reliable(at).has("c", last_id, since)
+
+
+def test_of_a_channel_without_ids_nobody_knows_what_a_client_has() -> None:
+    assert not Reception([Channel("c")], {}).has("c", "3", since)
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [
+        ([Channel("pre-c", "2"), Channel("pre-d", "x")], True),
+        ([Channel("pre-c", "3"), Channel("pre-d", "x")], False),
+        ([Channel("pre-c", "2")], False),
+        ([Channel("pre-c", "2"), Channel("pre-d")], False),
+        ([Channel("pre-c", "2"), Channel("pre-d", "x"), Channel("pre-e", "1")], False),
+    ],
+)
+def test_a_client_has_all_that_is_told(channels: list[Channel], expected: bool) -> None:
+    reception = Reception([Channel("pre-c", "2"), Channel("pre-d", "x")], {}, "pre-")
+    assert expected is reception.has_all(channels, lambda channel, last_id: since(channel[4:], last_id))

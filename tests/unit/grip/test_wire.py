@@ -134,3 +134,8 @@ def test_status_line(status: int, reason: str | bytes, expected: bytes) -> None:
 def test_whole_response(status: int, body: bytes, options: dict[str, bool], expected: bytes) -> None:
     """Statuses that have no body (RFC 9110 6.4.1) are sent neither one nor its length."""
     assert expected == wire.encode_response(status, "", ((b"A", b"b"),), body, **options)
+
+
+def test_last_ids() -> None:
+    expected = ((b"Grip-Last", b"c; last-id=1"), (b"Grip-Last", 'ä; last-id="ö;"'.encode()))
+    assert expected == wire.encode_last_ids({"c": "1", "ä": "ö;"})

@@ -5,43 +5,20 @@ from typing import Any
 import pytest
 
 from gripproxy.config import Limits
-from gripproxy.errors import FilterError
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Channel, Instruct, KeepAlive, Link
-from gripproxy.grip.item import HttpStream, Item
+from gripproxy.grip.item import Item
 from gripproxy.transports import Done, Follow
-from gripproxy.transports.line import WAITING_MAX as LINE_MAX
-from gripproxy.transports.linked import GAP_REPEAT, GAP_SPREAD, RETRIES, LinkedStream
+from gripproxy.transports.pace import GAP_REPEAT, GAP_SPREAD, RETRIES
 from gripproxy.transports.waiting import WAITING_MAX
-from tests.unit.transports.world import REALM, Transport, World, item, streaming
+from tests.unit.transports.world import NEXT, REALM, World, answer, follow, item, streaming, written
 
-NEXT = "http://client.test/next"
 SOON = GAP_SPREAD + 0.2
 
 
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-def written(hold: LinkedStream) -> bytes:
-    transport = hold.connection
-    assert isinstance(transport, Transport)
-    return transport.take()
-
-
-def follow(world: World) -> Follow:
-    """Return the link that the hold asks for."""
-    outcome = world.take_outcome()
-    assert isinstance(outcome, Follow)
-    return outcome
-
-
-def answer(world: World, hold: LinkedStream, instruct: Instruct, asked: int | None = None) -> None:
-    """Have the link answer; it was asked for at this moment, or just now."""
-    moments = world.moments()
-    hold.advance(instruct, NEXT, Moments(moments.asked if asked is None else asked, moments.answered))
-    world.check()
 
 
 # --- order
@@ -97,6 +74,36 @@ def test_an_answer_that_repeats_what_was_written_is_asked_again(world: World) ->
     assert b"" == written(hold), "this time it waits"
     answer(world, hold, streaming(Channel("c", "3"), Channel("d", "2"), body=b"c2 c3 "))
     assert b"c2 c3 d3 " == written(hold)
+
+
+def test_an_answer_with_nothing_but_what_was_written_does_not_delay_anything(world: World) -> None:
+    """A poll of a stream on which one channel moves all the time and another does not."""
+    hold = world.linked(streaming(Channel("c", "1"), Channel("d", "1")))
+    world.publish(item(action="hint", no_seq=True))
+    asked = follow(world).moment
+    world.publish(item("2", "1", "c2 "), item("3", "2", "c3 "), item("4", "3", "c4 "))
+    answer(world, hold, streaming(Channel("c", "3"), Channel("d", "1"), body=b"c2 c3 "), asked)
+    world.publish(item("5", "4", "c5 "), item("2", "1", "d2 ", channel="d"))
+    assert (b"c2 c3 c4 c5 d2 ", []) == (written(hold), world.outcomes)
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        streaming(Channel("c", "2"), Channel("d", "2"), body=b"c2 d2 "),
+        streaming(Channel("c", "3"), Channel("d", "1"), body=b"c2 c3 "),
+        streaming(Channel("c", "2"), Channel("d", "1"), "e", body=b"c2 e "),
+        streaming(Channel("c", "2"), body=b"c2 d2 "),
+        streaming(Channel("c", "2"), Channel("d", "1"), hold=None, body=b"c2 "),
+    ],
+)
+def test_an_answer_that_may_have_news_is_asked_again(world: World, news: Instruct) -> None:
+    hold = world.linked(streaming(Channel("c", "1"), Channel("d", "1")))
+    world.publish(item(action="hint", no_seq=True))
+    asked = follow(world).moment
+    world.publish(item("2", "1", "c2 "))
+    answer(world, hold, news, asked)
+    assert (b"c2 ", {"c": "2", "d": "1"}) == (written(hold), follow(world).last_ids)
 
 
 def test_an_answer_without_news_of_what_was_written_is_taken(world: World) -> None:
@@ -279,11 +286,12 @@ def test_a_client_that_left_during_the_body_is_not_taken_up(world: World) -> Non
 
 def test_a_client_may_take_its_time_with_the_body(world: World) -> None:
     """It is published content that must not pile up."""
-    hold = world.linked_at_body(streaming("c"))
+    hold = world.linked_at_body(streaming(Channel("c", "1"), next_link=None))
     transport: Any = hold.connection
     transport.stall(2_000_000)
     assert "" == transport.closing
     hold.proceed(world.moments())
+    transport.go_on()
     transport.stall(2_000_000)
     assert ("aborted", Done("slow")) == (transport.closing, world.take_outcome())
 
@@ -423,7 +431,7 @@ def test_a_repeated_link_that_fails_lets_go_what_waits(world: World) -> None:
     world.publish(item(action="hint"))
     follow(world)
     world.publish(item("2", "1", "d2 ", channel="d"))
-    answer(world, hold, streaming(Channel("c", "1"), Channel("d", "2"), body=b"d2 "))
+    answer(world, hold, streaming(Channel("c", "2"), Channel("d", "2"), body=b"c2 d2 "))
     follow(world)
     world.publish(item("3", "2", "d3 ", channel="d"))
     hold.fail("refused")
@@ -461,117 +469,6 @@ def test_grip_last_names_channels_as_the_backend_does() -> None:
     assert {"c": "1"} == follow(world).last_ids
 
 
-# --- filters
-
-
-def test_filters_see_each_item_where_it_stands(world: World) -> None:
-    """An id that is built into an item is the one of that item, also when several come at once."""
-    moments = world.moments()
-    for number in (2, 3):
-        stream = HttpStream("send", b"%I;", ("build-id",))
-        world.publish(Item("c", str(number), str(number - 1), stream=stream))
-    hold = world.linked(streaming(Channel("c", "1", ("build-id",)), meta={"id_format": "c:%(c)s"}), moments)
-    assert b"c:2;c:3;" == written(hold)
-
-
-def test_filters_skip_items_but_not_their_place(world: World) -> None:
-    meta = {"user": "alice"}
-    hold = world.linked(streaming(Channel("c", "1", ("skip-self", "var-subst")), meta=meta))
-    world.publish(item("2", "1", sender="alice"), item("3", "2", "%(nobody)s"), item("4", "3", "%(user)s"))
-    assert (b"alice", []) == (written(hold), world.outcomes)
-
-
-def test_a_close_is_filtered_too(world: World) -> None:
-    hold = world.linked(streaming(Channel("c", filters=("require-sub",)), "d"))
-    world.publish(item(action="close", require_sub="other"))
-    assert [] == world.outcomes
-    world.publish(item(action="close", require_sub="d"))
-    assert (Done("closed"), True) == (world.take_outcome(), hold.connection is None)
-
-
-def test_an_answer_is_written_as_it_comes(world: World) -> None:
-    """Its filters were applied before: a percent sign must not be looked at twice."""
-    hold = world.linked(streaming(Channel("c", filters=("build-id",)), meta={"id_format": "x"}))
-    world.publish(item(action="hint"))
-    follow(world)
-    answer(world, hold, streaming(Channel("c", filters=("build-id",)), body=b"100%", meta={"id_format": "x"}))
-    assert b"100%" == written(hold)
-
-
-CHECKED = Channel("c", "1", ("skip-self", "http-check", "http-modify", "var-subst"))
-META = {"user": "alice", "url": "/check"}
-
-
-def test_a_filter_may_ask(world: World) -> None:
-    hold = world.linked(streaming(CHECKED, meta=META))
-    world.publish(item("2", "1", "two for %(user)s", kind="x"))
-    assert b"" == written(hold)
-    url, fields, body = world.reply((200, (), b"ignored"))
-    expected = (
-        (b"Sub-Meta", b'{"user":"alice","url":"/check"}'),
-        (b"Pub-Meta", b'{"kind":"x"}'),
-        (b"Grip-Last", b"c; last-id=2"),
-    )
-    assert ("/check", expected, b"") == (url, fields, body)
-    assert b"two for %(user)s" == world.reply((200, (), b"TWO for %(user)s"))[2]
-    assert b"TWO for alice" == written(hold)
-
-
-def test_everything_waits_for_a_filter_that_asks(world: World) -> None:
-    hold = world.linked(streaming(CHECKED, "d", meta=META))
-    for one in (item("2", "1"), item(content="d", channel="d"), item("3", "2"), item(action="close", channel="d")):
-        world.publish(one)
-    assert (b"", 1, []) == (written(hold), len(world.questions), world.outcomes)
-    world.reply((204, (), b""))
-    transport: Any = hold.connection
-    world.reply((204, (), b""))
-    assert (b"2d", 1) == (transport.take(), len(world.questions))
-    world.reply((200, ((b"Action", b"drop"),), b""))
-    assert (b"", Done("closed")) == (transport.take(), world.take_outcome())
-
-
-@pytest.mark.parametrize("reply", [(404, (), b""), FilterError("no answer")])
-def test_a_filter_without_a_good_answer_skips_the_item(world: World, reply: Any) -> None:
-    hold = world.linked(streaming(CHECKED, meta=META))
-    world.publish(item("2", "1"), item("3", "2", sender="alice"), item("4", "3"))
-    world.reply(reply)
-    world.reply((204, (), b""))
-    world.reply((204, (), b""))
-    assert (b"4", []) == (written(hold), world.questions)
-
-
-def test_the_answer_of_a_link_waits_its_turn(world: World) -> None:
-    hold = world.linked(streaming(CHECKED, meta=META))
-    world.publish(item("2", "1"), item(action="hint"))
-    follow(world)
-    answer(world, hold, streaming(Channel("c", "3"), body=b" three "))
-    world.publish(item("4", "3"))
-    assert b"" == written(hold)
-    world.reply((204, (), b""))
-    world.reply((204, (), b""))
-    assert b"2 three 4" == written(hold)
-
-
-def test_too_much_that_waits_for_a_filter_cuts_the_stream(world: World) -> None:
-    hold = world.linked(streaming(CHECKED, meta=META))
-    transport: Any = hold.connection
-    world.publish(*(item(str(number), str(number - 1)) for number in range(2, 2 + LINE_MAX)))
-    assert [] == world.outcomes
-    world.publish(item(str(2 + LINE_MAX), str(1 + LINE_MAX)))
-    assert (Done("filter"), "closed") == (world.take_outcome(), transport.closing)
-    world.reply((204, (), b""))
-    assert ([], b"") == (world.questions, transport.take())
-
-
-def test_the_answer_to_a_client_that_has_left_is_not_used(world: World) -> None:
-    hold = world.linked(streaming(CHECKED, meta=META))
-    transport: Any = hold.connection
-    world.publish(item("2", "1"), item("3", "2"))
-    transport.leave()
-    world.reply((204, (), b""))
-    assert ([], b"") == (world.questions, transport.take())
-
-
 # --- bounds
 
 
@@ -607,3 +504,100 @@ def test_a_client_that_leaves_is_unsubscribed_at_once(world: World) -> None:
         world.holds.open,
         world.take_outcome(),
     )
+
+
+# --- the end
+
+
+def test_a_close_waits_for_what_was_published_before_it(world: World) -> None:
+    """On another channel there is a gap: it is closed first."""
+    hold = world.linked(streaming(Channel("c", "1"), "d"))
+    transport: Any = hold.connection
+    world.publish(item("3", "2", "c3 "), item(action="close", channel="d"), item(content="late ", channel="d"))
+    assert [] == world.outcomes
+    world.advance(SOON)
+    follow(world)
+    answer(world, hold, streaming(Channel("c", "2"), "d", body=b"c2 "))
+    assert (Done("closed"), b"c2 c3 ") == (world.take_outcome(), transport.take())
+
+
+def test_a_close_waits_for_what_a_hint_announced(world: World) -> None:
+    hold = world.linked(streaming(Channel("c", "1"), "d"))
+    transport: Any = hold.connection
+    world.publish(item(action="hint"), item(action="close", channel="d"))
+    follow(world)
+    hold.fail("refused")
+    world.advance(2.5)
+    follow(world)
+    answer(world, hold, streaming(Channel("c", "2"), "d", body=b"c2 "))
+    assert (Done("closed"), b"c2 ") == (world.take_outcome(), transport.take())
+
+
+def test_a_close_does_not_wait_for_a_poll(world: World) -> None:
+    hold = world.linked(streaming(Channel("c", "1"), "d"))
+    world.advance(121)
+    follow(world)
+    world.publish(item(action="close", channel="d"))
+    assert Done("closed") == world.take_outcome()
+    answer(world, hold, streaming(Channel("c", "1"), "d"))
+    assert [] == world.outcomes
+
+
+def test_a_close_behind_a_gap_that_nothing_closes_cuts_the_stream(world: World) -> None:
+    hold = world.linked(streaming(Channel("c", "1"), "d", next_link=None), is_chunked=True)
+    transport: Any = hold.connection
+    world.publish(item("3", "2", "c3 "), item(action="close", channel="d"))
+    world.advance(GAP_REPEAT + SOON)
+    assert (Done("gap"), b"", "closed") == (world.take_outcome(), transport.take(), transport.closing)
+
+
+# --- what may come at any moment
+
+
+def test_recovering_during_the_first_body_asks_the_link_behind_it(world: World) -> None:
+    hold = world.linked_at_body(streaming("c"))
+    moments = world.moments()
+    world.delivery.recover()
+    hold.refresh()
+    assert [] == world.outcomes
+    hold.proceed(moments)
+    follow(world)
+
+
+def test_an_item_without_a_place_is_not_lost_among_those_that_wait(world: World) -> None:
+    """The link will not tell of it."""
+    hold = world.linked_at_body(streaming(Channel("c", "1")))
+    transport: Any = hold.connection
+    world.publish(item(content="x", no_seq=True), *(item(str(n), str(n - 1)) for n in range(2, WAITING_MAX + 3)))
+    assert (Done("gap"), "closed") == (world.take_outcome(), transport.closing)
+
+
+# --- pages without end
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        # to itself
+        (Instruct(hold=None, next_link=Link("/2"), body=b"x"), Instruct(hold=None, next_link=Link("/2"), body=b"x")),
+        # with nothing in them
+        (Instruct(hold=None, next_link=Link("/2")), Instruct(hold=None, next_link=Link("/1"))),
+    ],
+)
+def test_pages_that_lead_nowhere_are_asked_for_at_a_pace(world: World, first: Instruct, second: Instruct) -> None:
+    hold = world.linked(Instruct(hold=None, next_link=Link("/2")))
+    count = 0
+    for _ in range(100):
+        if world.outcomes:
+            follow(world)
+            count += 1
+            answer(world, hold, second if count % 2 else first)
+        world.advance(0.1)
+    assert 5 <= count <= 12
+
+
+def test_pages_with_something_in_them_are_asked_for_at_once(world: World) -> None:
+    hold = world.linked(Instruct(hold=None, next_link=Link("/1")))
+    for number in range(1, 50):
+        assert Link(f"/{number}") == follow(world).link
+        answer(world, hold, Instruct(hold=None, next_link=Link(f"/{number + 1}"), body=b"x"))

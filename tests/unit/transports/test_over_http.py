@@ -13,10 +13,11 @@ from gripproxy.backend import Request
 from gripproxy.errors import BackendError
 from gripproxy.grip import wire
 from gripproxy.grip.commands import Accept, Reject
+from gripproxy.grip.item import Item, WsMessage
 from gripproxy.grip.limits import Limits
 from gripproxy.grip.websocket import Session
 from gripproxy.transports.over_http import UNSENT_MAX, UNSENT_WAIT, OverHttp
-from tests.unit.transports.websocket_fakes import Stage, client_frame
+from tests.unit.transports.websocket_fakes import FakeHistory, Stage, client_frame
 
 EVENTS = ((b"Content-Type", b"application/websocket-events"),)
 GRIP = (*EVENTS, (b"Sec-WebSocket-Extensions", b"grip"))
@@ -94,7 +95,7 @@ class Conversation(Stage):
         self.backend = FakeBackend()
         session = Session("c1", limits or Limits())
         fields = ((b"Cookie", b"a=1"),)
-        self.over_http = OverHttp(self.backend, self.route, b"/x", fields, session)  # type: ignore[arg-type]
+        self.over_http = OverHttp(self.backend, self.route, b"/x", fields, session, self.history)  # type: ignore[arg-type]
 
     async def open(self, body: bytes = b"OPEN\r\n") -> None:
         """Have the backend accept, and begin."""
@@ -451,7 +452,7 @@ def test_backends_of_many_lost_clients_are_told_a_few_at_a_time() -> None:
 )
 def test_what_the_client_asked_for_is_in_its_fields(fields: tuple[tuple[bytes, bytes], ...], expected: str) -> None:
     """Of the many that are held nothing is kept twice."""
-    leg = OverHttp(FakeBackend(), None, b"/x", fields, Session("c1", Limits()))  # type: ignore[arg-type]
+    leg = OverHttp(FakeBackend(), None, b"/x", fields, Session("c1", Limits()), FakeHistory())  # type: ignore[arg-type]
     assert expected == leg.uri
 
 
@@ -465,5 +466,34 @@ def test_requests_go_where_the_route_leads_now() -> None:
         stage.backend.now = {stage.route.id: now}
         await stage.says(1, b"a")
         assert [stage.route, now] == stage.backend.routes
+
+    play(scene)
+
+
+def test_what_is_published_right_behind_an_answer_reaches_its_subscriptions() -> None:
+    """The answer's body is read, and perhaps the client accepted, before the subscription is there."""
+
+    async def scene() -> None:
+        stage = Conversation()
+        stage.history.items = [Item("a", message=WsMessage("send", "text", b"before"))]
+        stage.history.turn = 1
+
+        class SlowResponse(FakeResponse):
+            async def read(self, limit: int) -> tuple[bytes, bool]:
+                stage.history.items.append(Item("a", message=WsMessage("send", "text", b"hello")))
+                stage.history.turn = 2
+                return await super().read(limit)
+
+        async def fetch(route: Any, request: Request) -> FakeResponse:
+            return SlowResponse(200, GRIP, b'OPEN\r\nTEXT 24\r\nc:{"type":"subscribe","channel":"a"}\r\n')
+
+        stage.backend.fetch = fetch  # type: ignore[method-assign]
+        answer = await stage.over_http.open()
+        assert isinstance(answer, tuple)
+        stage.hold = stage.hold_with(stage.over_http)
+        stage.transport.take()
+        stage.over_http.obey(answer[1])
+        assert wire.frame(wire.TEXT, b"hello") == stage.transport.take()
+        assert stage.over_http.answered is None
 
     play(scene)

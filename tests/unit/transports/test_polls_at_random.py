@@ -13,6 +13,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gripproxy.config import Limits
 from gripproxy.grip.instruct import Channel
 from gripproxy.grip.item import HttpResponse, Item
 from gripproxy.transports import Done, Replay
@@ -48,8 +49,9 @@ class Polls(RuleBasedStateMachine):
         self.hold: ResponseHold | None = None
         self.transport: Any = None
 
-    @initialize(start=st.integers(0, 3))
-    def start(self, start: int) -> None:
+    @initialize(start=st.integers(0, 3), history_items=st.sampled_from([1, 3, 100]))
+    def start(self, start: int, history_items: int) -> None:
+        self.world = World(Limits(history_items=history_items))
         self.state = dict.fromkeys(RELIABLE, start)
         self.shown = dict.fromkeys(RELIABLE, start)
 
@@ -80,6 +82,12 @@ class Polls(RuleBasedStateMachine):
     def hint(self, channel: str, has_ids: bool) -> None:
         one = self.store(channel) if has_ids else item(None, channel=channel)
         self.send(Item(channel, one.id, one.prev_id, response=HttpResponse("hint")))
+
+    @rule()
+    def recover(self) -> None:
+        self.world.delivery.recover()
+        if self.hold is not None:
+            self.hold.refresh()
 
     @rule(channel=st.sampled_from(RELIABLE))
     def publish_for_streams_only(self, channel: str) -> None:

@@ -1,28 +1,32 @@
 """Whatever comes in whatever order: a reliable stream shows every item once and in order, or it is cut.
 
 The machine is a backend with two channels of numbered items, a bus that reorders, repeats and loses what it publishes,
-requests that are sent, read from the state and answered at moments of their own, and clients that come and go. A third
-channel has items without ids; they are shown as they come, once.
+requests that are sent, read from the state and answered at moments of their own, with a hold or page by page, and
+clients that come and go, and that sometimes take nothing for a while. A third channel has items without ids; they are
+shown as they come, once.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gripproxy.config import Limits
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Channel, Instruct, Link
 from gripproxy.grip.item import HttpStream, Item
 from gripproxy.hub import GONE
 from gripproxy.transports import Done, Follow
 from gripproxy.transports.linked import LinkedStream
-from tests.unit.transports.world import REALM, World, item, streaming
+from tests.unit.transports.world import NEXT, REALM, World, item, streaming
 
 RELIABLE = ("a", "b")
 LOOSE = "u"
+# Bytes that a client may have unsent: four items.
+UNSENT = 12
 SHOWN = re.compile(rb"(.)(\d+);")
 
 
@@ -56,6 +60,8 @@ class Client:
     loose_from: int
     loose_until: int
     is_begun: bool = False
+    is_slow: bool = False
+    is_ever_slow: bool = False
     shown: dict[str, list[int]] = field(default_factory=dict)
 
 
@@ -64,7 +70,7 @@ class Streams(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = World(Limits(unsent=UNSENT))
         self.state = dict.fromkeys(RELIABLE, 0)
         self.announced = dict.fromkeys(RELIABLE, 0)
         self.on_the_way: list[Item] = []
@@ -77,8 +83,9 @@ class Streams(RuleBasedStateMachine):
         self.answers: list[Answered] = []
         self.has_link = True
 
-    @initialize(has_link=st.booleans(), start=st.integers(0, 3))
-    def start(self, has_link: bool, start: int) -> None:
+    @initialize(has_link=st.booleans(), start=st.integers(0, 3), history_items=st.sampled_from([1, 3, 100]))
+    def start(self, has_link: bool, start: int, history_items: int) -> None:
+        self.world = World(Limits(unsent=UNSENT, history_items=history_items))
         self.has_link = has_link
         for channel in RELIABLE:
             self.state[channel] = self.announced[channel] = start
@@ -208,6 +215,30 @@ class Streams(RuleBasedStateMachine):
             transport.leave()
         self.look()
 
+    @precondition(lambda self: self.client is not None and not self.client.is_slow)
+    @rule()
+    def take_nothing(self) -> None:
+        assert self.client is not None
+        transport: Any = self.client.hold.connection
+        if transport is not None:
+            self.client.is_slow = self.client.is_ever_slow = True
+            transport.stall(0)
+
+    @precondition(lambda self: self.client is not None and self.client.is_slow)
+    @rule()
+    def take_it_all(self) -> None:
+        assert self.client is not None
+        transport: Any = self.client.hold.connection
+        if transport is not None:
+            self.client.is_slow = False
+            transport.go_on()
+
+    @rule()
+    def recover(self) -> None:
+        self.world.delivery.recover()
+        if self.client is not None:
+            self.client.hold.refresh()
+
     def instruct(self, state: dict[str, int], body: bytes = b"") -> Instruct:
         channels = [Channel(name, str(state[name])) for name in RELIABLE]
         return streaming(*channels, LOOSE, next_link="/next" if self.has_link else None, body=body)
@@ -236,6 +267,19 @@ class Streams(RuleBasedStateMachine):
         self.answers.append(Answered(asked.last_ids, asked.moment, asked.state))
         self.advance(self.answers[-1])
 
+    @precondition(lambda self: self.following is not None and self.following.state is not None)
+    @rule(data=st.data())
+    def answer_with_a_page(self, data: st.DataObject) -> None:
+        asked = self.following
+        assert asked is not None
+        assert asked.state is not None
+        assert asked.moment is not None
+        upto = {
+            name: data.draw(st.integers(last, max(last, asked.state[name]))) for name, last in asked.last_ids.items()
+        }
+        page = self.instruct(upto, self.body(asked.last_ids, upto))
+        self.advance_to(replace(page, hold=None), asked.moment)
+
     @precondition(lambda self: self.following is not None and self.sharable())
     @rule(data=st.data())
     def share_answer(self, data: st.DataObject) -> None:
@@ -261,14 +305,22 @@ class Streams(RuleBasedStateMachine):
         if self.client is None:
             return
         state, last_ids = answered.state, answered.last_ids
+        later = {name: max(state[name], last_ids[name]) for name in RELIABLE}
+        self.advance_to(self.instruct(later, self.body(last_ids, state)), answered.moment)
+
+    def body(self, after: dict[str, int], until: dict[str, int]) -> bytes:
         parts = [
             b"%b%d;" % (name.encode(), number)
             for name in RELIABLE
-            for number in range(last_ids[name] + 1, state[name] + 1)
+            for number in range(after[name] + 1, until[name] + 1)
         ]
-        later = {name: max(state[name], last_ids[name]) for name in RELIABLE}
-        moments = Moments(answered.moment, self.world.delivery.turn)
-        self.client.hold.advance(self.instruct(later, b"".join(parts)), "http://client.test/next", moments)
+        return b"".join(parts)
+
+    def advance_to(self, instruct: Instruct, asked: int) -> None:
+        self.following = None
+        if self.client is None:
+            return
+        self.client.hold.advance(instruct, NEXT, Moments(asked, self.world.delivery.turn))
         self.look()
 
     # What has to hold
@@ -285,7 +337,8 @@ class Streams(RuleBasedStateMachine):
                 self.following = Asked({name: int(last) for name, last in outcome.last_ids.items()}, outcome)
             else:
                 assert isinstance(outcome, Done)
-                assert outcome.reason in ("left", "gap", "link"), outcome.reason
+                assert outcome.reason in ("left", "gap", "link", "slow"), outcome.reason
+                assert self.client.is_ever_slow or outcome.reason != "slow"
                 assert hold.transport is GONE
                 self.following = None
                 self.check_shown()
@@ -303,6 +356,7 @@ class Streams(RuleBasedStateMachine):
             return
         transport: Any = client.hold.connection
         if transport is not None:
+            assert 0 == transport.queued
             found = SHOWN.findall(transport.take())
             for name, number in found:
                 client.shown.setdefault(name.decode(), []).append(int(number))
@@ -319,6 +373,8 @@ class Streams(RuleBasedStateMachine):
         self.commit()
         while self.on_the_way:
             self.take(self.on_the_way.pop(0))
+        if self.client is not None and self.client.is_slow:
+            self.take_it_all()
         self.settle(6.0)
         if self.client is None:
             return

@@ -22,7 +22,7 @@ def test_the_oldest_makes_room() -> None:
     waiting = Waiting()
     waiting.put("c", item("1"), 4)
     waiting.put("d", item("2"), 5)
-    assert "c" == waiting.drop_oldest()
+    assert ("c", item("1")) == waiting.drop_oldest()
     assert [("d", item("2"), 5)] == waiting.take()
 
 

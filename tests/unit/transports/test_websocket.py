@@ -402,3 +402,48 @@ def test_idle_client_is_small() -> None:
     stage = Stage()
     assert not hasattr(stage.hold, "__dict__")
     assert stage.hold.__sizeof__() <= 320
+
+
+# --- what is published right behind the backend's word for a subscription
+
+
+def message(content: bytes, channel: str = "a", **members: object) -> Item:
+    return Item(channel, message=WsMessage(**{"action": "send", "type": "text", "content": content} | members))  # type: ignore[arg-type]
+
+
+def test_a_subscription_brings_what_came_since_the_backend_spoke_of_it() -> None:
+    stage = Stage()
+    stage.history.items = [message(b"before"), message(b"hello"), message(b"x", "b"), Item("a"), message(b"hello")]
+    stage.leg.answered = 1
+    stage.hold.subscribe("a")
+    assert TEXT + TEXT == stage.transport.take()
+
+
+def test_a_subscription_at_once_brings_what_came_in_this_turn() -> None:
+    stage = Stage()
+    stage.history.items = [message(b"before"), message(b"hello")]
+    stage.history.turn = 1
+    stage.hold.subscribe("a")
+    assert TEXT == stage.transport.take()
+
+
+def test_a_subscription_brings_nothing_twice() -> None:
+    """What its group still has to pass on comes by the group, and a template for filters does not."""
+    stage = Stage()
+    first = stage.hold
+    first.subscribe("a")
+    second = stage.hold_with(FakeLeg())
+    stage.history.items = [message(b"hello"), message(b"template", content_filters=("var-subst",))]
+    stage.hub.deliver("default", stage.history.items[0])
+    second.subscribe("a")
+    stage.hub.unsubscribe(first, "default", "a", wire.FRAME)
+    stage.loop.run()
+    assert TEXT == stage.transport.take()
+
+
+def test_filters_see_what_a_subscription_brings() -> None:
+    stage = Stage()
+    stage.hold.obey(ev.SetMeta("user", "alice"))
+    stage.history.items = [Item("a", message=message(b"own").message, meta={"sender": "alice"}), message(b"hello")]
+    stage.hold.subscribe("a", ("skip-self",))
+    assert TEXT == stage.transport.take()

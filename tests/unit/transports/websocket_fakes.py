@@ -133,11 +133,23 @@ class FakeWheel:
         self._hub.tick = round(end * 10)
 
 
+class FakeHistory:
+    """What was published, in its order; the moment of an item is its index."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.turn = 0
+
+    def arrived(self, realm: str, channel: str, moment: int) -> list[Item]:
+        return [item for item in self.items[moment:] if item.channel == channel]
+
+
 class FakeLeg:
     """The other side of a client: remembers the events."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.answered: int | None = None
         self.refreshed = 0
         self.is_full = False
         self.was_due = 0
@@ -172,11 +184,12 @@ class Stage:
         self.wheel = FakeWheel(self.hub)
         self.hub.tick = 1000
         self.ends: list[str] = []
+        self.history = FakeHistory()
         self.metrics = Metrics()
         self.holds = Holds(
             hub=self.hub,
             wheel=self.wheel,  # type: ignore[arg-type]
-            history=None,  # type: ignore[arg-type]
+            history=self.history,  # type: ignore[arg-type]
             server=SimpleNamespace(open=1),  # type: ignore[arg-type]
             limits=self.limits,
             metrics=self.metrics,

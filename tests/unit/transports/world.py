@@ -22,7 +22,7 @@ from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
 from gripproxy.routes import Route, Routes
 from gripproxy.sessions import Sessions
-from gripproxy.transports import Outcome
+from gripproxy.transports import Follow, Outcome
 from gripproxy.transports.holds import Hold, Holds
 from gripproxy.transports.linked import LinkedStream
 from gripproxy.transports.response import ResponseHold
@@ -31,6 +31,7 @@ from gripproxy.transports.wheel import Wheel
 
 REALM = "default"
 URI = "http://client.test/path"
+NEXT = "http://client.test/next"
 
 
 class Handle:
@@ -95,6 +96,8 @@ class Transport:
         self.written = b""
         self.limit = 0
         self.unread = 0
+        self.is_stalled = self.is_paused = False
+        self.queued = 0  # bytes that were written although there was too much unsent already
         self.closing = ""  # "", "closed" or "aborted"
         self.is_reading = True
 
@@ -117,12 +120,24 @@ class Transport:
         if self.closing:
             raise ConnectionError("closed")  # as uvloop does
         self.written += data
+        self.queued += len(data) if self.is_paused else 0
+        if self.is_stalled:
+            self.stall(self.unread + len(data))
 
     def stall(self, unread: int) -> None:
         """Let the client read no more, with so many bytes unsent."""
+        self.is_stalled = True
         self.unread = unread
-        if unread > self.limit:
+        if unread > self.limit and not self.is_paused:
+            self.is_paused = True
             self.protocol.pause_writing()
+
+    def go_on(self) -> None:
+        """Let the client take all that is unsent."""
+        self.is_stalled, self.unread = False, 0
+        if self.is_paused:
+            self.is_paused = False
+            self.protocol.resume_writing()
 
     def close(self) -> None:
         self._end("closed")
@@ -357,3 +372,24 @@ def item(
     response = HttpResponse(action, body=raw) if action == "send" else HttpResponse(action)
     stream = HttpStream(action, raw if action == "send" else b"")
     return Item(channel, identifier, prev_id, response=response, stream=stream, meta=meta, no_seq=no_seq)
+
+
+def written(hold: LinkedStream) -> bytes:
+    """Return what the client has got since the last time."""
+    transport = hold.connection
+    assert isinstance(transport, Transport)
+    return transport.take()
+
+
+def follow(world: World) -> Follow:
+    """Return the link that the hold asks for."""
+    outcome = world.take_outcome()
+    assert isinstance(outcome, Follow)
+    return outcome
+
+
+def answer(world: World, hold: LinkedStream, instruct: Instruct, asked: int | None = None) -> None:
+    """Have the link answer; it was asked for at this moment, or just now."""
+    moments = world.moments()
+    hold.advance(instruct, NEXT, Moments(moments.asked if asked is None else asked, moments.answered))
+    world.check()
