@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+# The realm that is always there.
+DEFAULT_REALM = "default"
+
 _PORTS = {"http": 80, "https": 443}
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>\*|[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 _ENDPOINT = re.compile(r"(?:tcp://(?P<address>[!-~]+)|ipc://(?P<path>/[!-~]+))")

@@ -266,11 +266,6 @@ def test_an_input_that_others_can_reach_is_warned_of(zeromq: Zeromq, expected: l
     assert [text + reason for text in expected] == warnings(Config(routes=(ROUTE,), zeromq=zeromq))
 
 
-def test_inputs_are_used_when_one_is_given() -> None:
-    assert not Zeromq(sub_connect=True).is_used
-    assert Zeromq(command="ipc:///a").is_used
-
-
 def test_keys_are_not_shown(tmp_path: Path) -> None:
     secrets: dict[str, Any] = {"key": "very-secret", "sig_key": "very-secret"}
     path = write(

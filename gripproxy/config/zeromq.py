@@ -1,0 +1,51 @@
+"""The table ``[zeromq]``: Pushpin's sockets."""
+
+from msgspec import Struct
+
+from gripproxy.config.reader import SettingError
+from gripproxy.config.texts import DEFAULT_REALM, parse_endpoint
+
+
+class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pushpin's sockets for programs that speak ZeroMQ; none is open unless it is given."""
+
+    # tcp://host:port, tcp://*:port (every interface) or ipc:///path. Pushpin's is tcp://127.0.0.1:5560.
+    pull: str = ""
+    # The same, any number. Pushpin's is tcp://127.0.0.1:5562.
+    sub: tuple[str, ...] = ()
+    # Whether to connect to the publishers at `sub` instead of waiting there for them.
+    sub_connect: bool = False
+    # Where libraries ask for the addresses of the others. Pushpin's is tcp://127.0.0.1:5563.
+    command: str = ""
+    # The realm of all that comes in: a message does not name one.
+    realm: str = DEFAULT_REALM
+
+    def __post_init__(self) -> None:
+        endpoints = {"pull": self.pull, "command": self.command}
+        endpoints |= {f"sub[{index}]": text for index, text in enumerate(self.sub)}
+        checks = [(key, parse_endpoint, text) for key, text in endpoints.items() if text or key.startswith("sub")]
+        for key, check, text in checks:
+            try:
+                check(text)
+            except ValueError as error:
+                raise SettingError(key, str(error)) from None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any of the sockets is given."""
+        return bool(self.pull or self.sub or self.command)
+
+    def warnings(self) -> list[str]:
+        """What other machines can reach, one line each."""
+        bound = [("pull", self.pull), *(("sub", text) for text in self.sub if not self.sub_connect)]
+        return [
+            f"zeromq.{key}: {text} {_OPEN_TO[key]} whoever can reach it, as ZeroMQ asks for no key"
+            for key, text in bound
+            if text and not parse_endpoint(text).is_loopback
+        ]
+
+
+_OPEN_TO = {
+    "pull": "takes items from",
+    "sub": "takes items from",
+}

@@ -1,0 +1,87 @@
+"""The making of ZeroMQ sockets, and what they leave behind.
+
+pyzmq is imported only here and where its sockets are read: it is an extra.
+"""
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from gripproxy.config import Config, parse_endpoint
+
+if TYPE_CHECKING:
+    import zmq.asyncio
+
+# A peer that vanished without a word is found out within two minutes: after a minute of silence it is asked four times.
+KEEPALIVE = {"TCP_KEEPALIVE": 1, "TCP_KEEPALIVE_IDLE": 60, "TCP_KEEPALIVE_INTVL": 15, "TCP_KEEPALIVE_CNT": 4}
+
+
+def require_pyzmq(config: Config) -> None:
+    """Raises: ConfigError when pyzmq is missing."""
+    try:
+        import zmq.asyncio  # noqa: F401
+    except ImportError as error:
+        raise config.error("zeromq", f"needs pip install gripproxy[zmq] ({error})") from None
+
+
+class Sockets:
+    """All ZeroMQ sockets of a process."""
+
+    def __init__(self) -> None:
+        import zmq.asyncio
+
+        self._context = zmq.asyncio.Context()
+        self._sockets: list[zmq.Socket[Any]] = []
+        # Path of each Unix socket that was bound -> its inode.
+        self._paths: dict[str, int] = {}
+
+    def open(
+        self, kind: str, endpoints: tuple[str, ...], message_max: int, *, is_connecting: bool = False
+    ) -> "zmq.asyncio.Socket":
+        """Make a socket of a kind (PULL, ...), and bind it to its addresses, or connect it.
+
+        Raises: OSError when one can't be used.
+        """
+        import zmq
+
+        socket = self._context.socket(getattr(zmq, kind))
+        # A subscription that does not fit into the queue towards a publisher would be dropped silently.
+        socket.setsockopt(zmq.SNDHWM, 0)
+        self._attach(socket, endpoints, message_max, is_connecting=is_connecting)
+        return socket
+
+    def _attach(
+        self, socket: "zmq.Socket[Any]", endpoints: tuple[str, ...], message_max: int, *, is_connecting: bool = False
+    ) -> None:
+        import zmq
+
+        self._sockets.append(socket)
+        # A peer that announces a larger message is cut off before it is read.
+        socket.setsockopt(zmq.MAXMSGSIZE, message_max)
+        for name, value in KEEPALIVE.items():
+            socket.setsockopt(getattr(zmq, name), value)
+        for endpoint in endpoints:
+            address = parse_endpoint(endpoint)
+            socket.setsockopt(zmq.IPV6, ":" in address.host)
+            try:
+                if is_connecting:
+                    socket.connect(endpoint)
+                else:
+                    socket.bind(endpoint)
+            except zmq.ZMQError as error:
+                raise OSError(error.errno, f"{endpoint}: {error.strerror}") from None
+            if address.path and not is_connecting:
+                self._paths[address.path] = os.stat(address.path).st_ino
+
+    def close(self) -> None:
+        """Close all at once; what was not received or sent yet is gone."""
+        for socket in self._sockets:
+            socket.close(linger=0)
+        self._sockets.clear()
+        self._context.term()
+        for path, inode in self._paths.items():
+            # ZeroMQ leaves it there. It may be another process's by now, which replaced it.
+            with suppress(OSError):
+                if os.stat(path).st_ino == inode:
+                    os.unlink(path)
+        self._paths.clear()
