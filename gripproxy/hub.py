@@ -220,6 +220,11 @@ class Hub:
         group = self._groups.get((framing, realm, channel))
         return group.passed_at if group is not None else 0
 
+    def subscribers(self, realm: str, channel: str) -> list[Subscriber]:
+        """Return everyone who is subscribed to a channel, those without filters first."""
+        groups = (self._groups.get((framing, realm, channel)) for framing in self.deliveries)
+        return list(dict.fromkeys(one for group in groups if group is not None for one in group.subscribers))
+
     def deliver(self, realm: str, item: Item) -> None:
         """Put an item in the queue of each group that it concerns; the loop writes it from the next turn on."""
         self.items += 1

@@ -165,6 +165,14 @@ METERS = (
         ("result",),
         ("published", "refused", "lost"),
     ),
+    Meter(
+        "zeromq_commands",
+        "counter",
+        "zeromq_commands",
+        "Commands that came in by ZeroMQ, by method and result.",
+        ("method", "result"),
+        tuple((method, "success") for method in ("get-zmq-uris", "publish", "recover", "refresh", "conncheck")),
+    ),
     Meter("publish_bytes", "counter", "publish_bytes", "Bytes of publish request bodies that were accepted."),
     Meter("duplicates", "counter", "duplicates", "Items not delivered because their id had been seen."),
     Meter(
@@ -247,6 +255,7 @@ class Metrics:
     publishes: Tally
     publish_items: Tally
     zeromq_messages: Tally
+    zeromq_commands: Tally
     publish_bytes: int
     duplicates: int
     deliveries: Tally

@@ -11,7 +11,7 @@ Invariant: a response that has begun is either completed or its connection is cu
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -370,14 +370,15 @@ class Proxy:
         """Have all holds of a realm (None: of all) ask the backend whether something was missed, a slice at a time."""
         holds = [hold for hold in self.holds.open if isinstance(hold, AnyHold)]
         holds = [hold for hold in holds if realm is None or hold.route.realm == realm]
-        self._refresh_some(holds)
+        self.refresh_some(holds)
 
-    def _refresh_some(self, holds: list[AnyHold]) -> None:
+    def refresh_some(self, holds: Sequence[Hold]) -> None:
+        """Have these ask their backends, a slice at a time."""
         for hold in holds[:REFRESHED_AT_ONCE]:
             if hold in self.holds.open:
                 hold.refresh()
         if len(holds) > REFRESHED_AT_ONCE:
-            asyncio.get_running_loop().call_later(REFRESH_PAUSE, self._refresh_some, holds[REFRESHED_AT_ONCE:])
+            asyncio.get_running_loop().call_later(REFRESH_PAUSE, self.refresh_some, holds[REFRESHED_AT_ONCE:])
 
     def _finish(self, client: Client) -> web.StreamResponse:
         """End the exchange, unless a hold has taken the client."""

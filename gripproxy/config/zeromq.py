@@ -15,7 +15,7 @@ class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sub: tuple[str, ...] = ()
     # Whether to connect to the publishers at `sub` instead of waiting there for them.
     sub_connect: bool = False
-    # Where libraries ask for the addresses of the others. Pushpin's is tcp://127.0.0.1:5563.
+    # Where libraries ask for the addresses of the others, and operators for more. Pushpin's is tcp://127.0.0.1:5563.
     command: str = ""
     # The realm of all that comes in: a message does not name one.
     realm: str = DEFAULT_REALM
@@ -38,6 +38,7 @@ class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def warnings(self) -> list[str]:
         """What other machines can reach, one line each."""
         bound = [("pull", self.pull), *(("sub", text) for text in self.sub if not self.sub_connect)]
+        bound += [("command", self.command)]
         return [
             f"zeromq.{key}: {text} {_OPEN_TO[key]} whoever can reach it, as ZeroMQ asks for no key"
             for key, text in bound
@@ -48,4 +49,5 @@ class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 _OPEN_TO = {
     "pull": "takes items from",
     "sub": "takes items from",
+    "command": "takes items and commands from",
 }

@@ -76,7 +76,7 @@ class StreamHold(Hold):
             missed += [(channel, item) for item in holds.missed(group, realm, channel, moment, self.is_carried)]
         if self.keep_alive is not None:
             holds.wheel.set(self, holds.spread(self.keep_alive.timeout))
-        holds.open[self] = None
+        holds.begin(self)
         return missed
 
     def resume(self, missed: list[tuple[str, Item]]) -> None:

@@ -2,7 +2,7 @@
 
     PULL     publishers push every item
     SUB      publishers (XPUB) learn which channels have subscribers, and publish to those: channel, then item
-    command  (REP) libraries ask for the addresses of the two
+    command  (REP) libraries ask for the addresses of the two, and operators for more
 
 All of it is of one realm. A publisher gets no answer, so a message that is wrong is logged, counted and dropped.
 Whoever can connect can publish.
@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING
 from gripproxy.bus import Bus
 from gripproxy.config import Config
 from gripproxy.grip.item import Item
-from gripproxy.grip.zeromq import answer_question
 from gripproxy.metrics import Metrics
 from gripproxy.subscriptions import Subscriptions
+from gripproxy.transports import Outcome
+from gripproxy.transports.holds import Hold, Holds
+from gripproxy.zeromq.commands import Commands
 from gripproxy.zeromq.inputs import TURN_BYTES, TURN_MESSAGES, Intake, read_pull, read_sub
+from gripproxy.zeromq.presence import Presence
 from gripproxy.zeromq.sockets import Sockets, require_pyzmq
 
 if TYPE_CHECKING:
     import zmq.asyncio
 
 __all__ = ["Zeromq", "require_pyzmq"]
-
-# Whoever reaches the command socket gets this many bytes for a question; Pushpin's are below 100.
-QUESTION_MAX = 1024
 
 
 class Zeromq:
@@ -43,18 +43,38 @@ class Zeromq:
         bus: Bus,
         subscriptions: Subscriptions,
         metrics: Metrics,
+        holds: Holds,
+        refresh: Callable[[list[Hold]], None],
+        instance: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``refresh`` has holds ask their backends; ``instance`` tells this process from others."""
         self._settings = config.zeromq
         self._subscriptions = subscriptions
         self._message_max = config.control.max_body
         self._intake = Intake(config, bus, metrics, clock)
+        self._commands: Commands | None = None
         self._sockets: Sockets | None = None
         self._pull: zmq.asyncio.Socket | None = None
         self._sub: zmq.asyncio.Socket | None = None
         self._command: zmq.asyncio.Socket | None = None
         if config.zeromq.is_used:
             require_pyzmq(config)
+        if config.zeromq.command:
+            presence = self._watch(config, holds, instance)
+            self._commands = Commands(config, bus, metrics, presence, holds, refresh, clock)
+
+    def _watch(self, config: Config, holds: Holds, instance: str) -> Presence:
+        """Have the holds tell of themselves; where nobody asks, they have nobody to tell."""
+        presence = Presence(asyncio.get_running_loop(), config.zeromq.realm, instance)
+        proceed = holds.on_end
+
+        def on_end(hold: Hold, outcome: Outcome) -> None:
+            presence.end(hold, outcome)
+            proceed(hold, outcome)
+
+        holds.on_begin, holds.on_end = presence.begin, on_end
+        return presence
 
     def open(self) -> None:
         """Bind or connect the sockets.
@@ -72,7 +92,7 @@ class Zeromq:
                 self._sub = sockets.open("SUB", settings.sub, self._message_max, is_connecting=settings.sub_connect)
                 self._subscriptions.watch(settings.realm).tell(self._tell)
             if settings.command:
-                self._command = sockets.open("REP", (settings.command,), QUESTION_MAX)
+                self._command = sockets.open("REP", (settings.command,), self._message_max)
         except OSError:
             self.close()
             raise
@@ -80,6 +100,8 @@ class Zeromq:
     def configure(self, config: Config) -> None:
         """Take items by other limits from now on; the sockets stay as they are."""
         self._intake.configure(config)
+        if self._commands is not None:
+            self._commands.configure(config)
 
     async def run(self) -> None:
         """Publish what comes in, until cancelled."""
@@ -88,8 +110,8 @@ class Zeromq:
                 tasks.create_task(self._receive("pull", self._pull, read_pull))
             if self._sub is not None:
                 tasks.create_task(self._receive("sub", self._sub, read_sub))
-            if self._command is not None:
-                tasks.create_task(self._answer(self._command))
+            if self._command is not None and self._commands is not None:
+                tasks.create_task(self._answer(self._command, self._commands))
 
     def close(self) -> None:
         """Close the sockets at once; what was not received yet is gone."""
@@ -123,13 +145,7 @@ class Zeromq:
             await self._intake.publish(name, messages, read)
             await asyncio.sleep(0)
 
-    async def _answer(self, socket: "zmq.asyncio.Socket") -> None:
-        # Libraries put their own host for the star.
-        addresses = {"publish-pull": self._settings.pull}
-        if not self._settings.sub_connect:
-            addresses["publish-sub"] = next(iter(self._settings.sub), "")
-        given = {name: address.replace("//0.0.0.0:", "//*:") for name, address in addresses.items() if address}
+    async def _answer(self, socket: "zmq.asyncio.Socket", commands: Commands) -> None:
         while True:
-            parts = await socket.recv_multipart()
-            await socket.send(answer_question(parts[0] if len(parts) == 1 else b"", given))
+            await socket.send(await commands.answer(await socket.recv_multipart()))
             await asyncio.sleep(0)

@@ -90,7 +90,8 @@ class Proxy:
     sig_iss: str | None = SIG_ISS
     sig_key: str | None = SIG_KEY
     passthrough_host: str | None = PASSTHROUGH_HOST
-    pull: str | None = None  # ZeroMQ's address to push items to
+    pull: str | None = None  # ZeroMQ's addresses: to push items to,
+    command: str | None = None  # and to ask at
     has_routes: bool = False
     folder: pathlib.Path | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -122,7 +123,15 @@ class Proxy:
 def made(name: str, folder: pathlib.Path) -> Proxy:
     """A proxy with ports and a folder of its own, still to be started."""
     client, control, pull = (("127.0.0.1", free_port()) for _ in range(3))
-    return Proxy(name, client, control, pull=f"tcp://{pull[0]}:{pull[1]}", has_routes=True, folder=folder)
+    return Proxy(
+        name,
+        client,
+        control,
+        pull=f"tcp://{pull[0]}:{pull[1]}",
+        command=f"ipc://{folder}/command",
+        has_routes=True,
+        folder=folder,
+    )
 
 
 def routes_to(port: int) -> str:
@@ -142,7 +151,7 @@ def pushpin(backend_port: int, *, is_behind: bool = False) -> Proxy:
         "push_in_http_port": str(proxy.control[1]),
         "push_in_spec": str(proxy.pull),
         "push_in_sub_specs": f"ipc://{folder}/sub",
-        "command_spec": f"ipc://{folder}/command",
+        "command_spec": str(proxy.command),
         "include": str(folder / "internal.conf"),
         "sig_iss": SIG_ISS,
         "sig_key": SIG_KEY,
@@ -182,6 +191,8 @@ sig_key = "{SIG_KEY}"
 
 [zeromq]
 pull = "{proxy.pull}"
+sub = ["ipc://{folder}/sub"]
+command = "{proxy.command}"
 
 {routes}
 """)

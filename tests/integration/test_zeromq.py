@@ -1,4 +1,7 @@
-"""The ZeroMQ inputs over real sockets: pubcontrol, plain pyzmq, and messages that are none."""
+"""The ZeroMQ inputs over real sockets: pubcontrol, plain pyzmq, and messages that are none.
+
+What the command socket tells is in tests/conformance.
+"""
 
 import json
 import signal
@@ -318,26 +321,6 @@ def test_gripcontrol_publishes_to_channels_with_subscribers_alone(
     stream.close()
     wait_for(("unsub", "required"))
     grip.close()
-
-
-@pytest.mark.parametrize(
-    ("question", "answer"),
-    [
-        ([b"x"], {b"success": False, b"condition": b"bad-request"}),
-        ([b"a", b"b"], {b"success": False, b"condition": b"bad-request"}),
-        (
-            [tnetstring.dumps({b"id": b"1", b"method": b"publish"})],
-            {b"id": b"1", b"success": False, b"condition": b"method-not-found"},
-        ),
-    ],
-)
-def test_the_command_socket_answers_anything(
-    question: list[bytes], answer: dict[bytes, Any], inputs: Inputs, connect: Connect
-) -> None:
-    ask = connect(zmq.REQ, inputs.command)
-    ask.send_multipart(question)
-
-    assert answer == tnetstring.loads(ask.recv())
 
 
 def bind_again(connect: Connect, address: str) -> Any:

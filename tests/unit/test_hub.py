@@ -436,3 +436,15 @@ def test_who_comes_again_gets_what_is_pending(hub: Hub, loop: Loop) -> None:
     hub.subscribe(client, REALM, "c", wire.PLAIN)
     loop.run()
     assert [b"y", b"y"] == client.writes
+
+
+def test_the_subscribers_of_a_channel_are_those_of_all_framings(hub: Hub) -> None:
+    clients = [Client() for _ in range(4)]
+    for client, framing in zip(clients, (wire.CHUNK, wire.FRAME, wire.DEFLATED, EACH), strict=True):
+        hub.subscribe(client, REALM, "c", framing)
+    hub.subscribe(clients[0], REALM, "c", EACH)  # on its way from one to the other
+    hub.subscribe(Client(), REALM, "other", EACH)
+    hub.subscribe(Client(), "other", "c", EACH)
+
+    assert clients == hub.subscribers(REALM, "c")
+    assert [] == hub.subscribers(REALM, "nobody")

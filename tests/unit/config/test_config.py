@@ -254,14 +254,15 @@ def test_routes_that_nobody_reaches_are_warned_of() -> None:
 @pytest.mark.parametrize(
     ("zeromq", "expected"),
     [
-        (Zeromq(pull="tcp://127.0.0.1:1", sub=("ipc:///a", "tcp://[::1]:1"), command="tcp://*:1"), []),
+        (Zeromq(pull="tcp://127.0.0.1:1", sub=("ipc:///a", "tcp://[::1]:1")), []),
         (Zeromq(sub=("tcp://10.0.0.1:1",), sub_connect=True), []),
-        (Zeromq(pull="tcp://*:1"), ["zeromq.pull: tcp://*:1"]),
-        (Zeromq(sub=("tcp://127.0.0.1:1", "tcp://0.0.0.0:1")), ["zeromq.sub: tcp://0.0.0.0:1"]),
+        (Zeromq(pull="tcp://*:1"), ["zeromq.pull: tcp://*:1 takes items from"]),
+        (Zeromq(sub=("tcp://127.0.0.1:1", "tcp://0.0.0.0:1")), ["zeromq.sub: tcp://0.0.0.0:1 takes items from"]),
+        (Zeromq(command="tcp://*:1"), ["zeromq.command: tcp://*:1 takes items and commands from"]),
     ],
 )
-def test_an_input_that_others_can_reach_is_warned_of(zeromq: Zeromq, expected: list[str]) -> None:
-    reason = " takes items from whoever can reach it, as ZeroMQ asks for no key"
+def test_a_socket_that_others_can_reach_is_warned_of(zeromq: Zeromq, expected: list[str]) -> None:
+    reason = " whoever can reach it, as ZeroMQ asks for no key"
 
     assert [text + reason for text in expected] == warnings(Config(routes=(ROUTE,), zeromq=zeromq))
 

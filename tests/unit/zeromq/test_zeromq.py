@@ -1,4 +1,4 @@
-"""What the sockets are without pyzmq or without being asked for."""
+"""What the sockets are without pyzmq or without being asked for, and who is told of holds."""
 
 import asyncio
 import logging
@@ -13,20 +13,32 @@ from gripproxy.config import Zeromq as Settings
 from gripproxy.errors import ConfigError
 from gripproxy.metrics import Metrics
 from gripproxy.subscriptions import Subscriptions
+from gripproxy.transports import Done
 from gripproxy.zeromq import Zeromq
+from tests.unit.transports.world import World
 
 ROUTES = (Route(backends=("http://127.0.0.1:8000",)),)
 
 
-def make(settings: Settings) -> Zeromq:
-    loop = asyncio.new_event_loop()
-    try:
+def make(settings: Settings, world: World | None = None) -> Zeromq:
+    world = world or World()
+
+    async def within_a_loop() -> Zeromq:
         metrics = Metrics()
         bus = LocalBus(lambda realm, items: None, metrics)
-        subscriptions = Subscriptions(loop, {}, 0.0, "x")
-        return Zeromq(Config(routes=ROUTES, zeromq=settings, source="file.toml"), bus, subscriptions, metrics)
-    finally:
-        loop.close()
+        subscriptions = Subscriptions(asyncio.get_running_loop(), {}, 0.0, "x")
+        config = Config(routes=ROUTES, zeromq=settings, source="file.toml")
+        return Zeromq(
+            config,
+            bus,
+            subscriptions,
+            metrics,
+            world.holds,
+            refresh=lambda holds: None,
+            instance="x",
+        )
+
+    return asyncio.run(within_a_loop())
 
 
 @pytest.fixture
@@ -36,9 +48,10 @@ def without_pyzmq(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_pyzmq")
-def test_without_pyzmq_it_says_how_to_get_it() -> None:
+@pytest.mark.parametrize("settings", [Settings(sub=("tcp://127.0.0.1:1",)), Settings(command="tcp://127.0.0.1:1")])
+def test_without_pyzmq_it_says_how_to_get_it(settings: Settings) -> None:
     with pytest.raises(ConfigError, match=r"^file\.toml: zeromq: needs pip install gripproxy\[zmq\] \("):
-        make(Settings(sub=("tcp://127.0.0.1:1",)))
+        make(settings)
 
 
 @pytest.mark.usefixtures("without_pyzmq")
@@ -50,3 +63,21 @@ def test_without_sockets_it_needs_nothing_and_does_nothing(caplog: pytest.LogCap
     inputs.close()
 
     assert (None, []) == (result, [record for record in caplog.records if record.name.startswith("gripproxy")])
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(pull="tcp://127.0.0.1:1", sub=("tcp://127.0.0.1:2",))])
+def test_without_commands_nobody_is_told_of_holds(settings: Settings) -> None:
+    world = World()
+    on_end = world.holds.on_end
+    make(settings, world)
+
+    assert (None, on_end) == (world.holds.on_begin, world.holds.on_end)
+
+
+def test_for_commands_holds_are_noted_and_end_as_before() -> None:
+    world = World()
+    make(Settings(command="tcp://127.0.0.1:1"), world)
+    assert world.holds.on_begin is not None
+    world.stream("a").end("closed")
+
+    assert Done("closed") == world.take_outcome()
