@@ -173,6 +173,18 @@ METERS = (
         ("method", "result"),
         tuple((method, "success") for method in ("get-zmq-uris", "publish", "recover", "refresh", "conncheck")),
     ),
+    Meter(
+        "zeromq_statistics",
+        "counter",
+        "zeromq_statistics",
+        "Messages of statistics that were told by ZeroMQ.",
+    ),
+    Meter(
+        "zeromq_overflows",
+        "counter",
+        "zeromq_overflows",
+        "Times that a subscriber of statistics was so far behind that it began to lose messages.",
+    ),
     Meter("publish_bytes", "counter", "publish_bytes", "Bytes of publish request bodies that were accepted."),
     Meter("duplicates", "counter", "duplicates", "Items not delivered because their id had been seen."),
     Meter(
@@ -256,6 +268,8 @@ class Metrics:
     publish_items: Tally
     zeromq_messages: Tally
     zeromq_commands: Tally
+    zeromq_statistics: int
+    zeromq_overflows: int
     publish_bytes: int
     duplicates: int
     deliveries: Tally

@@ -77,6 +77,8 @@ class Proxy:
         self.holds: Holds
         # Replays under way; the set keeps them alive.
         self._tasks: set[asyncio.Task[None]] = set()
+        # Called for each request that has a route, where somebody counts them.
+        self.on_request: Callable[[Route], None] | None = None
 
     def configure(self, config: Config) -> None:
         """Go on by a configuration; the routes are those of its own by then, and holds keep what they began with."""
@@ -106,6 +108,8 @@ class Proxy:
             self._refuse(client, 502, "Route not found\n")
             self._count(client)
             return self._finish(client)
+        if self.on_request is not None:
+            self.on_request(route)
         if route.cors:
             client.cors = Cors.of(request.method, request.raw_headers, route.cors)
         if route.trusted is not None and is_from_upstream(route, request):

@@ -160,6 +160,7 @@ class Server:
             logger=request_log("gripproxy.http"),
         )
         zeromq = Zeromq(config, bus, subscriptions, metrics, holds, proxy.refresh_some, instance)
+        proxy.on_request = zeromq.on_request
 
         def take(new: Resolved) -> None:
             """Go on by a new configuration: nothing here waits, and nothing can fail."""

@@ -1,13 +1,14 @@
-"""What travels over Pushpin's ZeroMQ sockets: items, commands and their replies.
+"""What travels over Pushpin's ZeroMQ sockets: items, commands and their replies, statistics.
 
     J{"channel": ..., "formats": ...}         an item as JSON, as at the control door
     T123:7:channel,...}   123:7:channel,...}  a typed netstring, with and without its letter
     45:6:method,9:conncheck,4:args,...}       a command; its reply is one, too
+    conn T89:...}   conn J{...}               statistics: their kind, for subscribers to choose by, and their members
 
 A typed netstring has only bytes for strings: contents are taken as they are, all else must be UTF-8.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,3 +135,18 @@ def parse_published(args: Mapping[str, Any]) -> tuple[Item, ...]:
             raise ItemError(f"{where}: a text is not UTF-8") from None
 
     return read_items(args, read)
+
+
+def _encode_typed(kind: str, plain: dict[str, Any]) -> bytes:
+    return kind.encode() + b" T" + tnetstring.encode(plain)
+
+
+def _encode_json(kind: str, plain: dict[str, Any]) -> bytes:
+    return kind.encode() + b" J" + json.encode(plain)
+
+
+# By the name of the coding in the configuration, as in Pushpin's.
+STATISTICS_FORMATS: dict[str, Callable[[str, dict[str, Any]], bytes]] = {
+    "tnetstring": _encode_typed,
+    "json": _encode_json,
+}

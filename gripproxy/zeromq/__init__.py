@@ -3,6 +3,7 @@
     PULL     publishers push every item
     SUB      publishers (XPUB) learn which channels have subscribers, and publish to those: channel, then item
     command  (REP) libraries ask for the addresses of the two, and operators for more
+    stats    (PUB) whoever wants to know is told what goes on
 
 All of it is of one realm. A publisher gets no answer, so a message that is wrong is logged, counted and dropped.
 Whoever can connect can publish.
@@ -17,18 +18,27 @@ from gripproxy.bus import Bus
 from gripproxy.config import Config
 from gripproxy.grip.item import Item
 from gripproxy.metrics import Metrics
+from gripproxy.routes import Route
 from gripproxy.subscriptions import Subscriptions
 from gripproxy.transports import Outcome
 from gripproxy.transports.holds import Hold, Holds
 from gripproxy.zeromq.commands import Commands
+from gripproxy.zeromq.faults import Faults
 from gripproxy.zeromq.inputs import TURN_BYTES, TURN_MESSAGES, Intake, read_pull, read_sub
 from gripproxy.zeromq.presence import Presence
-from gripproxy.zeromq.sockets import Sockets, require_pyzmq
+from gripproxy.zeromq.sockets import Publisher, Sockets, require_pyzmq
+from gripproxy.zeromq.statistics import Statistics
 
 if TYPE_CHECKING:
     import zmq.asyncio
 
 __all__ = ["Zeromq", "require_pyzmq"]
+
+# Messages of statistics that wait for one subscriber; a message has some 150 bytes. Pushpin's are 200,000.
+STATISTICS_QUEUE = 50_000
+
+# Bytes of what a subscriber of statistics may send: the beginning of the kinds that it wants.
+TOPIC_MAX = 1024
 
 
 class Zeromq:
@@ -52,21 +62,33 @@ class Zeromq:
         self._settings = config.zeromq
         self._subscriptions = subscriptions
         self._message_max = config.control.max_body
+        self._metrics = metrics
         self._intake = Intake(config, bus, metrics, clock)
+        self._faults = Faults(clock)
+        self._presence: Presence | None = None
         self._commands: Commands | None = None
+        self._statistics: Statistics | None = None
+        self._publisher: Publisher | None = None
         self._sockets: Sockets | None = None
         self._pull: zmq.asyncio.Socket | None = None
         self._sub: zmq.asyncio.Socket | None = None
         self._command: zmq.asyncio.Socket | None = None
         if config.zeromq.is_used:
             require_pyzmq(config)
-        if config.zeromq.command:
-            presence = self._watch(config, holds, instance)
-            self._commands = Commands(config, bus, metrics, presence, holds, refresh, clock)
+        if config.zeromq.command or config.zeromq.stats:
+            self._presence = self._watch(config, holds, instance)
+            if config.zeromq.command:
+                self._commands = Commands(config, bus, metrics, self._presence, holds, refresh, clock)
 
     def _watch(self, config: Config, holds: Holds, instance: str) -> Presence:
         """Have the holds tell of themselves; where nobody asks, they have nobody to tell."""
-        presence = Presence(asyncio.get_running_loop(), config.zeromq.realm, instance)
+        loop = asyncio.get_running_loop()
+        if config.zeromq.stats:
+            statistics = self._statistics = Statistics(config, loop, instance, self._send)
+            holds.hub.on_subscription, holds.hub.on_item = statistics.on_subscription, statistics.on_item
+            presence = statistics.presence
+        else:
+            presence = Presence(loop, config.zeromq.realm, instance)
         proceed = holds.on_end
 
         def on_end(hold: Hold, outcome: Outcome) -> None:
@@ -75,6 +97,11 @@ class Zeromq:
 
         holds.on_begin, holds.on_end = presence.begin, on_end
         return presence
+
+    @property
+    def on_request(self) -> Callable[[Route], None] | None:
+        """What counts requests; None where nothing does."""
+        return self._statistics.on_request if self._statistics is not None else None
 
     def open(self) -> None:
         """Bind or connect the sockets.
@@ -93,15 +120,21 @@ class Zeromq:
                 self._subscriptions.watch(settings.realm).tell(self._tell)
             if settings.command:
                 self._command = sockets.open("REP", (settings.command,), self._message_max)
+            if settings.stats:
+                self._publisher = sockets.open_publisher(settings.stats, TOPIC_MAX, STATISTICS_QUEUE)
         except OSError:
             self.close()
             raise
+        if self._statistics is not None:
+            self._statistics.start()
 
     def configure(self, config: Config) -> None:
         """Take items by other limits from now on; the sockets stay as they are."""
         self._intake.configure(config)
         if self._commands is not None:
             self._commands.configure(config)
+        if self._statistics is not None:
+            self._statistics.configure(config)
 
     async def run(self) -> None:
         """Publish what comes in, until cancelled."""
@@ -115,9 +148,22 @@ class Zeromq:
 
     def close(self) -> None:
         """Close the sockets at once; what was not received yet is gone."""
+        if self._statistics is not None:
+            self._statistics.close()
+        if self._presence is not None:
+            self._presence.close()
         if self._sockets is not None:
             self._sockets.close()
-        self._sockets = self._pull = self._sub = self._command = None
+        self._sockets = self._pull = self._sub = self._command = self._publisher = None
+
+    def _send(self, data: bytes) -> None:
+        """Hand a message to the subscribers of statistics; those that are too slow lose it."""
+        if self._publisher is None:
+            return
+        self._metrics.zeromq_statistics += 1
+        if not self._publisher.send(data):
+            self._metrics.zeromq_overflows += 1
+            self._faults.add("stats", f"a subscriber has not taken {STATISTICS_QUEUE} messages, and loses more")
 
     def _tell(self, realm: str, channel: str, is_subscribed: bool) -> None:
         """Tell the publishers at SUB of a channel."""

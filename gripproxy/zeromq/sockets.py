@@ -30,7 +30,9 @@ class Sockets:
     def __init__(self) -> None:
         import zmq.asyncio
 
-        self._context = zmq.asyncio.Context()
+        # Two views of one context: most sockets are waited for, a PUB never is.
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._waiting_context = zmq.asyncio.Context(self._context)
         self._sockets: list[zmq.Socket[Any]] = []
         # Path of each Unix socket that was bound -> its inode.
         self._paths: dict[str, int] = {}
@@ -44,11 +46,23 @@ class Sockets:
         """
         import zmq
 
-        socket = self._context.socket(getattr(zmq, kind))
+        socket = self._waiting_context.socket(getattr(zmq, kind))
         # A subscription that does not fit into the queue towards a publisher would be dropped silently.
         socket.setsockopt(zmq.SNDHWM, 0)
         self._attach(socket, endpoints, message_max, is_connecting=is_connecting)
         return socket
+
+    def open_publisher(self, endpoint: str, message_max: int, queue_max: int) -> "Publisher":
+        """Make a PUB socket; ``queue_max`` are the messages that wait for one subscriber.
+
+        Raises: OSError when the address can't be used.
+        """
+        import zmq
+
+        socket = self._context.socket(zmq.PUB)
+        publisher = Publisher(socket, queue_max)
+        self._attach(socket, (endpoint,), message_max)
+        return publisher
 
     def _attach(
         self, socket: "zmq.Socket[Any]", endpoints: tuple[str, ...], message_max: int, *, is_connecting: bool = False
@@ -85,3 +99,37 @@ class Sockets:
                 if os.stat(path).st_ino == inode:
                     os.unlink(path)
         self._paths.clear()
+
+
+class Publisher:
+    """A PUB socket; it never waits, so it needs no event loop."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]", queue_max: int) -> None:
+        """``socket`` is not bound yet; ``queue_max`` are the messages that wait for one subscriber."""
+        import zmq
+
+        self._socket = socket
+        socket.setsockopt(zmq.SNDHWM, queue_max)
+        socket.setsockopt(zmq.XPUB_NODROP, 1)
+
+    def send(self, data: bytes) -> bool:
+        """Send a message; return False where a subscriber begins to lose messages with it."""
+        import zmq
+
+        socket = self._socket
+        try:
+            socket.send(data, zmq.NOBLOCK)
+            return True
+        except zmq.Again:
+            # A queue is full as far as ZeroMQ knows; asked for its events, it looks what was taken meanwhile.
+            socket.getsockopt(zmq.EVENTS)
+        try:
+            socket.send(data, zmq.NOBLOCK)
+            return True
+        except zmq.Again:
+            # By itself ZeroMQ would drop this without a word, and told not to, it would send it to nobody. Now the
+            # others get it, and ZeroMQ passes this one over until it has taken half of what waits for it.
+            socket.setsockopt(zmq.XPUB_NODROP, 0)
+            socket.send(data, zmq.NOBLOCK)
+            socket.setsockopt(zmq.XPUB_NODROP, 1)
+            return False

@@ -27,6 +27,7 @@ PASSTHROUGH_HOST = "passthrough.test"
 SIG_ISS = "conformance"
 SIG_KEY = "a key that is long enough for HS256 to be content"
 CHANNELS_MAX = 20  # channels of one connection: Pushpin's default
+STATS_TTL = 4  # seconds for which a statistic is believed
 START_SECONDS = 20.0
 OTHER_ISS = "other"
 OTHER_KEY = "another key that is long enough for HS256 to be content".replace(" ", "-")
@@ -64,6 +65,7 @@ tls.test,path_beg=/longer,header=X-Route:any {{target}}
 marked.test,orig_headers,header=X-Set:new {{target}}
 as.test,as_host=as.other {{target}}
 as.test,path_beg=/target,as_host=as.other {{target}},host=target.other
+counted.test,id=counted {{target}},over_http
 """
 CDN_ID = "conformance.test"
 BEHIND_PUSHPIN = {
@@ -91,7 +93,8 @@ class Proxy:
     sig_key: str | None = SIG_KEY
     passthrough_host: str | None = PASSTHROUGH_HOST
     pull: str | None = None  # ZeroMQ's addresses: to push items to,
-    command: str | None = None  # and to ask at
+    command: str | None = None  # to ask at,
+    stats: str | None = None  # and to be told at
     has_routes: bool = False
     folder: pathlib.Path | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -129,6 +132,7 @@ def made(name: str, folder: pathlib.Path) -> Proxy:
         control,
         pull=f"tcp://{pull[0]}:{pull[1]}",
         command=f"ipc://{folder}/command",
+        stats=f"ipc://{folder}/stats",
         has_routes=True,
         folder=folder,
     )
@@ -152,6 +156,10 @@ def pushpin(backend_port: int, *, is_behind: bool = False) -> Proxy:
         "push_in_spec": str(proxy.pull),
         "push_in_sub_specs": f"ipc://{folder}/sub",
         "command_spec": str(proxy.command),
+        "stats_spec": str(proxy.stats),
+        "stats_connection_ttl": str(STATS_TTL),
+        "stats_subscription_ttl": str(STATS_TTL),
+        "stats_report_interval": "1",
         "include": str(folder / "internal.conf"),
         "sig_iss": SIG_ISS,
         "sig_key": SIG_KEY,
@@ -193,6 +201,10 @@ sig_key = "{SIG_KEY}"
 pull = "{proxy.pull}"
 sub = ["ipc://{folder}/sub"]
 command = "{proxy.command}"
+stats = "{proxy.stats}"
+stats_connection_ttl = {STATS_TTL}
+stats_subscription_ttl = {STATS_TTL}
+stats_report_interval = 1
 
 {routes}
 """)

@@ -1,6 +1,6 @@
 """The ZeroMQ inputs over real sockets: pubcontrol, plain pyzmq, and messages that are none.
 
-What the command socket tells is in tests/conformance.
+What the command socket and the statistics tell is in tests/conformance.
 """
 
 import json
@@ -56,6 +56,7 @@ class Inputs:
     pull: str = ""
     sub: tuple[str, ...] = ()
     command: str = ""
+    stats: str = ""
 
 
 def start(processes: Processes, backend: str, *, sub_connect: bool = False, **addresses: Any) -> Inputs:

@@ -22,7 +22,6 @@ WITHOUT_UNIT_TEST = {
     "proxy.py": SOCKETS,
     "transports/__init__.py": DECLARATIONS,
     "transports/leg.py": DECLARATIONS,
-    "zeromq/sockets.py": SOCKETS,
 }
 
 

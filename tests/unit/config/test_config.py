@@ -254,11 +254,12 @@ def test_routes_that_nobody_reaches_are_warned_of() -> None:
 @pytest.mark.parametrize(
     ("zeromq", "expected"),
     [
-        (Zeromq(pull="tcp://127.0.0.1:1", sub=("ipc:///a", "tcp://[::1]:1")), []),
+        (Zeromq(pull="tcp://127.0.0.1:1", sub=("ipc:///a", "tcp://[::1]:1"), stats="ipc:///b"), []),
         (Zeromq(sub=("tcp://10.0.0.1:1",), sub_connect=True), []),
         (Zeromq(pull="tcp://*:1"), ["zeromq.pull: tcp://*:1 takes items from"]),
         (Zeromq(sub=("tcp://127.0.0.1:1", "tcp://0.0.0.0:1")), ["zeromq.sub: tcp://0.0.0.0:1 takes items from"]),
         (Zeromq(command="tcp://*:1"), ["zeromq.command: tcp://*:1 takes items and commands from"]),
+        (Zeromq(stats="tcp://*:1"), ["zeromq.stats: tcp://*:1 tells of clients and channels to"]),
     ],
 )
 def test_a_socket_that_others_can_reach_is_warned_of(zeromq: Zeromq, expected: list[str]) -> None:

@@ -8,7 +8,7 @@ from gripproxy.config import SettingError
 from gripproxy.config.zeromq import Zeromq
 
 
-@pytest.mark.parametrize("name", ["pull", "command"])
+@pytest.mark.parametrize("name", ["pull", "command", "stats"])
 def test_sockets_are_used_when_one_is_given(name: str) -> None:
     assert not Zeromq(sub_connect=True).is_used
     assert Zeromq(**{name: "ipc:///a"}).is_used
@@ -17,7 +17,7 @@ def test_sockets_are_used_when_one_is_given(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"pull": "127.0.0.1:1"}, "pull: must be tcp://host:port, tcp://*:port or ipc:///path, not '127.0.0.1:1'"),
+        ({"stats": "127.0.0.1:1"}, "stats: must be tcp://host:port, tcp://*:port or ipc:///path, not '127.0.0.1:1'"),
         ({"sub": ("ipc:///a", "")}, "sub[1]: must be tcp://host:port, tcp://*:port or ipc:///path, not ''"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Messages of the ZeroMQ sockets: items in either coding, commands and replies."""
+"""Messages of the ZeroMQ sockets: items in either coding, commands and replies, statistics."""
 
 import json
 from contextlib import suppress
@@ -13,6 +13,7 @@ from gripproxy.errors import ItemError
 from gripproxy.grip.item import HttpResponse, HttpStream, Item, WsMessage
 from gripproxy.grip.tnetstring import parse
 from gripproxy.grip.zeromq import (
+    STATISTICS_FORMATS,
     Command,
     Reply,
     encode_reply,
@@ -215,3 +216,12 @@ def test_any_bytes_are_a_command_or_none(data: bytes) -> None:
     command = parse_command(data)
 
     assert command is None or type(command.method) is str
+
+
+def test_a_statistic_has_its_kind_before_it() -> None:
+    members = {"channel": "ä", "count": 2, "unavailable": True}
+    kind, _, typed_members = STATISTICS_FORMATS["tnetstring"]("message", members).partition(b" T")
+    assert (b"message", as_bytes(members)) == (kind, tnetstring.loads(typed_members))
+
+    kind, _, plain = STATISTICS_FORMATS["json"]("message", members).partition(b" J")
+    assert (b"message", members) == (kind, json.loads(plain))

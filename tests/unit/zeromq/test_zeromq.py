@@ -48,7 +48,7 @@ def without_pyzmq(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_pyzmq")
-@pytest.mark.parametrize("settings", [Settings(sub=("tcp://127.0.0.1:1",)), Settings(command="tcp://127.0.0.1:1")])
+@pytest.mark.parametrize("settings", [Settings(sub=("tcp://127.0.0.1:1",)), Settings(stats="tcp://127.0.0.1:1")])
 def test_without_pyzmq_it_says_how_to_get_it(settings: Settings) -> None:
     with pytest.raises(ConfigError, match=r"^file\.toml: zeromq: needs pip install gripproxy\[zmq\] \("):
         make(settings)
@@ -66,18 +66,29 @@ def test_without_sockets_it_needs_nothing_and_does_nothing(caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(pull="tcp://127.0.0.1:1", sub=("tcp://127.0.0.1:2",))])
-def test_without_commands_nobody_is_told_of_holds(settings: Settings) -> None:
+def test_without_command_and_statistics_nobody_is_told_of_anything(settings: Settings) -> None:
     world = World()
     on_end = world.holds.on_end
-    make(settings, world)
+    zeromq = make(settings, world)
 
-    assert (None, on_end) == (world.holds.on_begin, world.holds.on_end)
+    assert (None, None, None) == (world.holds.on_begin, world.hub.on_subscription, world.hub.on_item)
+    assert (on_end, None) == (world.holds.on_end, zeromq.on_request)
 
 
-def test_for_commands_holds_are_noted_and_end_as_before() -> None:
+def test_for_commands_alone_only_holds_are_noted() -> None:
     world = World()
-    make(Settings(command="tcp://127.0.0.1:1"), world)
-    assert world.holds.on_begin is not None
-    world.stream("a").end("closed")
+    zeromq = make(Settings(command="tcp://127.0.0.1:1"), world)
 
+    assert world.holds.on_begin is not None
+    assert (None, None, None) == (world.hub.on_subscription, world.hub.on_item, zeromq.on_request)
+
+
+def test_for_statistics_everything_is_told_and_holds_end_as_before() -> None:
+    world = World()
+    zeromq = make(Settings(stats="tcp://127.0.0.1:1"), world)
+    stream = world.stream("a")
+    stream.end("closed")
+
+    assert zeromq.on_request is not None
+    assert None not in (world.holds.on_begin, world.hub.on_subscription, world.hub.on_item)
     assert Done("closed") == world.take_outcome()
