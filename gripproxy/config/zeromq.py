@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from gripproxy.config.reader import SettingError
-from gripproxy.config.texts import DEFAULT_REALM, parse_endpoint
+from gripproxy.config.texts import DEFAULT_REALM, file_mode, parse_endpoint
 
 
 class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,6 +31,8 @@ class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stats_subscription_ttl: Annotated[int, Meta(ge=1)] = 60
     # Seconds between two reports of a route; 0 = none.
     stats_report_interval: Annotated[int, Meta(ge=0)] = 10
+    # Permissions of the Unix sockets (ipc:), in octal digits; empty = what the umask leaves.
+    ipc_file_mode: str = ""
     # The realm of all that comes in, and of all that is told: a message does not name one.
     realm: str = DEFAULT_REALM
 
@@ -38,7 +40,7 @@ class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         endpoints = {"pull": self.pull, "command": self.command, "stats": self.stats}
         endpoints |= {f"sub[{index}]": text for index, text in enumerate(self.sub)}
         checks = [(key, parse_endpoint, text) for key, text in endpoints.items() if text or key.startswith("sub")]
-        for key, check, text in checks:
+        for key, check, text in [*checks, ("ipc_file_mode", file_mode, self.ipc_file_mode)]:
             try:
                 check(text)
             except ValueError as error:

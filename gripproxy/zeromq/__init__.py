@@ -111,7 +111,7 @@ class Zeromq:
         if not self._settings.is_used:
             return
         settings = self._settings
-        sockets = self._sockets = Sockets()
+        sockets = self._sockets = Sockets(int(settings.ipc_file_mode, 8) if settings.ipc_file_mode else None)
         try:
             if settings.pull:
                 self._pull = sockets.open("PULL", (settings.pull,), self._message_max)

@@ -27,13 +27,15 @@ def require_pyzmq(config: Config) -> None:
 class Sockets:
     """All ZeroMQ sockets of a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, ipc_file_mode: int | None = None) -> None:
+        """``ipc_file_mode`` are the permissions of Unix sockets, None for those that the umask leaves."""
         import zmq.asyncio
 
         # Two views of one context: most sockets are waited for, a PUB never is.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._waiting_context = zmq.asyncio.Context(self._context)
         self._sockets: list[zmq.Socket[Any]] = []
+        self._ipc_file_mode = ipc_file_mode
         # Path of each Unix socket that was bound -> its inode.
         self._paths: dict[str, int] = {}
 
@@ -81,11 +83,22 @@ class Sockets:
                 if is_connecting:
                     socket.connect(endpoint)
                 else:
-                    socket.bind(endpoint)
+                    self._bind(socket, endpoint)
             except zmq.ZMQError as error:
                 raise OSError(error.errno, f"{endpoint}: {error.strerror}") from None
             if address.path and not is_connecting:
                 self._paths[address.path] = os.stat(address.path).st_ino
+
+    def _bind(self, socket: "zmq.Socket[Any]", endpoint: str) -> None:
+        if self._ipc_file_mode is None or not endpoint.startswith("ipc:"):
+            socket.bind(endpoint)
+            return
+        # By the umask and not afterwards: there must be no moment at which others could connect.
+        before = os.umask(0o777 & ~self._ipc_file_mode)
+        try:
+            socket.bind(endpoint)
+        finally:
+            os.umask(before)
 
     def close(self) -> None:
         """Close all at once; what was not received or sent yet is gone."""

@@ -57,6 +57,7 @@ class Inputs:
     sub: tuple[str, ...] = ()
     command: str = ""
     stats: str = ""
+    ipc_file_mode: str = ""
 
 
 def start(processes: Processes, backend: str, *, sub_connect: bool = False, **addresses: Any) -> Inputs:
@@ -388,6 +389,14 @@ def test_the_proxy_ends_in_order_and_leaves_nothing(
     assert not path.exists()
     assert "Traceback" not in process.output()
     assert "Error" not in process.output()
+
+
+def test_unix_sockets_have_the_permissions_that_are_set(processes: Processes, backend: str, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("pull", "sub", "command", "stats")]
+    pull, sub, command, stats = (f"ipc://{path}" for path in paths)
+    start(processes, backend, pull=pull, sub=(sub,), command=command, stats=stats, ipc_file_mode="0660")
+
+    assert [0o660] * 4 == [path.stat().st_mode & 0o777 for path in paths]
 
 
 def test_an_address_in_use_keeps_the_proxy_from_starting(processes: Processes, backend: str, connect: Connect) -> None:
