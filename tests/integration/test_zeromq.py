@@ -4,8 +4,10 @@ What the command socket and the statistics tell is in tests/conformance.
 """
 
 import json
+import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -323,6 +325,33 @@ def test_gripcontrol_publishes_to_channels_with_subscribers_alone(
     stream.close()
     wait_for(("unsub", "required"))
     grip.close()
+
+
+def command(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "gripproxy", "publish", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_pushes(inputs: Inputs, hold: Callable[[str], Stream]) -> None:
+    stream = hold("/shell")
+
+    assert (0, "Sent\n", "") == command("shell", "x", "--zmq", inputs.pull)
+    assert (0, "Sent\n", "") == command("shell", "y", GRIP_URL=inputs.pull)
+    assert [b"x\n", b"y\n"] == [stream.line(), stream.line()]
+
+
+def test_the_command_says_that_nobody_is_there() -> None:
+    address = free_address()
+    code, output, error = command("shell", "x", "--zmq", address)
+
+    assert (1, "") == (code, output)
+    assert error.startswith(f"Error: {address}: nobody took it in 10 s; is the proxy running, ")
 
 
 def bind_again(connect: Connect, address: str) -> Any:
