@@ -97,7 +97,7 @@ def _believed(server: config.Server) -> Iterator[str]:
 
 
 def _zeromq(inputs: config.Zeromq) -> Iterator[str]:
-    addresses = {"pull": inputs.pull, "sub": ", ".join(inputs.sub), "command": inputs.command}
+    addresses = {"pull": inputs.pull, "sub": ", ".join(inputs.sub), "command": inputs.command, "stats": inputs.stats}
     for name, address in addresses.items():
         if address:
             verb = "from" if name == "sub" and inputs.sub_connect else "on"

@@ -137,6 +137,9 @@ class Hub:
         self._loop = loop
         self._on_error = on_error
         self.on_channel = on_channel
+        # For statistics, where they are wanted: each subscription as it begins (True) and ends, and each item.
+        self.on_subscription: Callable[[Subscriber, str, str, bool], None] | None = None
+        self.on_item: Callable[[str, Item], None] | None = None
         self._groups: dict[tuple[str, str, str], Group] = {}
         self._queue: deque[Group] = deque()
         self._is_running = False
@@ -169,6 +172,8 @@ class Hub:
             self.subscriptions += 1
             count = self.channels.get((realm, channel), 0)
             self.channels[realm, channel] = count + 1
+            if self.on_subscription is not None:
+                self.on_subscription(subscriber, realm, channel, True)
             if count == 0 and self.on_channel is not None:
                 self.on_channel(realm, channel, True)
         return group
@@ -182,6 +187,8 @@ class Hub:
         if group.ahead is not None:
             group.ahead.pop(subscriber, None)
         self.subscriptions -= 1
+        if self.on_subscription is not None:
+            self.on_subscription(subscriber, realm, channel, False)
         if not group.subscribers and not group.is_queued:
             del self._groups[group.key]
         count = self.channels[realm, channel] - 1
@@ -220,9 +227,16 @@ class Hub:
         group = self._groups.get((framing, realm, channel))
         return group.passed_at if group is not None else 0
 
+    def subscribers(self, realm: str, channel: str) -> list[Subscriber]:
+        """Return everyone who is subscribed to a channel, those without filters first."""
+        groups = (self._groups.get((framing, realm, channel)) for framing in self.deliveries)
+        return list(dict.fromkeys(one for group in groups if group is not None for one in group.subscribers))
+
     def deliver(self, realm: str, item: Item) -> None:
         """Put an item in the queue of each group that it concerns; the loop writes it from the next turn on."""
         self.items += 1
+        if self.on_item is not None:
+            self.on_item(realm, item)
         groups = self._groups
         channel = item.channel
         if item.stream is not None:

@@ -165,6 +165,26 @@ METERS = (
         ("result",),
         ("published", "refused", "lost"),
     ),
+    Meter(
+        "zeromq_commands",
+        "counter",
+        "zeromq_commands",
+        "Commands that came in by ZeroMQ, by method and result.",
+        ("method", "result"),
+        tuple((method, "success") for method in ("get-zmq-uris", "publish", "recover", "refresh", "conncheck")),
+    ),
+    Meter(
+        "zeromq_statistics",
+        "counter",
+        "zeromq_statistics",
+        "Messages of statistics that were told by ZeroMQ.",
+    ),
+    Meter(
+        "zeromq_overflows",
+        "counter",
+        "zeromq_overflows",
+        "Times that a subscriber of statistics was so far behind that it began to lose messages.",
+    ),
     Meter("publish_bytes", "counter", "publish_bytes", "Bytes of publish request bodies that were accepted."),
     Meter("duplicates", "counter", "duplicates", "Items not delivered because their id had been seen."),
     Meter(
@@ -247,6 +267,9 @@ class Metrics:
     publishes: Tally
     publish_items: Tally
     zeromq_messages: Tally
+    zeromq_commands: Tally
+    zeromq_statistics: int
+    zeromq_overflows: int
     publish_bytes: int
     duplicates: int
     deliveries: Tally

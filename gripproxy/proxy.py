@@ -11,7 +11,7 @@ Invariant: a response that has begun is either completed or its connection is cu
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,6 +78,8 @@ class Proxy:
         self.holds: Holds
         # Replays under way; the set keeps them alive.
         self._tasks: set[asyncio.Task[None]] = set()
+        # Called for each request that has a route, where somebody counts them.
+        self.on_request: Callable[[Route], None] | None = None
 
     def configure(self, config: Config) -> None:
         """Go on by a configuration; the routes are those of its own by then, and holds keep what they began with."""
@@ -107,6 +109,8 @@ class Proxy:
             self._refuse(client, 502, "Route not found\n")
             self._count(client)
             return self._finish(client)
+        if self.on_request is not None:
+            self.on_request(route)
         if route.cors:
             client.cors = Cors.of(request.method, request.raw_headers, route.cors)
         if route.trusted is not None and is_from_upstream(route, request):
@@ -376,14 +380,15 @@ class Proxy:
         """Have all holds of a realm (None: of all) ask the backend whether something was missed, a slice at a time."""
         holds = [hold for hold in self.holds.open if isinstance(hold, AnyHold)]
         holds = [hold for hold in holds if realm is None or hold.route.realm == realm]
-        self._refresh_some(holds)
+        self.refresh_some(holds)
 
-    def _refresh_some(self, holds: list[AnyHold]) -> None:
+    def refresh_some(self, holds: Sequence[Hold]) -> None:
+        """Have these ask their backends, a slice at a time."""
         for hold in holds[:REFRESHED_AT_ONCE]:
             if hold in self.holds.open:
                 hold.refresh()
         if len(holds) > REFRESHED_AT_ONCE:
-            asyncio.get_running_loop().call_later(REFRESH_PAUSE, self._refresh_some, holds[REFRESHED_AT_ONCE:])
+            asyncio.get_running_loop().call_later(REFRESH_PAUSE, self.refresh_some, holds[REFRESHED_AT_ONCE:])
 
     def _finish(self, client: Client) -> web.StreamResponse:
         """End the exchange, unless a hold has taken the client."""

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import click
 
+from gripproxy.config import parse_endpoint
 from gripproxy.grip.tokens import Key, sign
 
 DEFAULT_CONTROL = "http://127.0.0.1:5561"
@@ -243,6 +244,33 @@ def post(door: Door, body: bytes) -> str:
     return text
 
 
+def push(endpoint: str, message: bytes) -> None:
+    """Hand an item to a ZeroMQ PULL socket, which takes it or not without a word.
+
+    Raises: click.ClickException when nobody is there.
+    """
+    try:
+        parse_endpoint(endpoint)
+    except ValueError as error:
+        fail(f"the ZeroMQ address {error}")
+    try:
+        import zmq
+    except ImportError as error:
+        fail(f"--zmq needs pip install gripproxy[zmq] ({error})")
+    with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+        # Nothing waits for a connection that may never be, and the end waits for what is under way.
+        socket.immediate = True
+        socket.sndtimeo = socket.linger = int(TIMEOUT * 1000)
+        try:
+            socket.connect(endpoint)
+            socket.send(b"J" + message)
+        except zmq.Again:
+            reason = f"nobody took it in {TIMEOUT:g} s; is the proxy running, with this address as zeromq.pull?"
+            raise click.ClickException(f"{endpoint}: {reason}") from None
+        except zmq.ZMQError as error:
+            raise click.ClickException(f"{endpoint}: {error.strerror}") from error
+
+
 def read_content(argument: str | None, action: str) -> bytes | None:
     """Return the bytes that the argument stands for: itself, a file (``@PATH``), or standard input (``-``)."""
     if action != "send":
@@ -277,18 +305,22 @@ def parse_pairs(texts: tuple[str, ...], separator: str, option: str) -> tuple[tu
 @click.argument("content", required=False)
 @click.option(
     "--control",
+    "--spec",
     "url",
     envvar="GRIP_URL",
     default=DEFAULT_CONTROL,
     metavar="URL",
     show_default=True,
     show_envvar=True,
-    help="Control URL, as in GRIP_URL: http://HOST:PORT[/realm/NAME][?iss=..&key=..]",
+    help="Control URL, as in GRIP_URL: http://HOST:PORT[/realm/NAME][?iss=..&key=..]; or an address as for --zmq.",
+)
+@click.option(
+    "--zmq", "endpoint", metavar="ADDRESS", help="Push to the proxy's zeromq.pull: tcp://HOST:PORT, ipc:///PATH."
 )
 @click.option("--realm", metavar="NAME", help="Publish to /realm/NAME/publish/.")
 @click.option("--key", help="Sign a token with this key of the realm: text, base64:..., file:PATH or PEM.")
-@click.option("--bearer", metavar="TOKEN", help="Send this token as it is.")
-@click.option("--user", metavar="USER:PASSWORD", help="Send these by Basic authentication.")
+@click.option("--bearer", "-B", metavar="TOKEN", help="Send this token as it is.")
+@click.option("--user", "-u", metavar="USER:PASSWORD", help="Send these by Basic authentication.")
 @click.option("--id", "item_id", metavar="ID", help="The item's id.")
 @click.option("--prev-id", metavar="ID", help="Id of the item before it.")
 @click.option("--format", "formats", multiple=True, type=click.Choice(list(FORMATS)), help="Only this format; repeat.")
@@ -296,8 +328,10 @@ def parse_pairs(texts: tuple[str, ...], separator: str, option: str) -> tuple[tu
 @click.option("--hint", is_flag=True, help="Make holds ask the backend again instead of sending.")
 @click.option("--code", type=click.IntRange(0, 4999), help="Status of http-response, or code of --close.")
 @click.option("--reason", help="Reason of http-response, or of --close.")
-@click.option("--header", "fields", multiple=True, metavar="'NAME: VALUE'", help="Field of http-response; repeat.")
-@click.option("--meta", "metas", multiple=True, metavar="NAME=VALUE", help="Meta value for filters; repeat.")
+@click.option(
+    "--header", "-H", "fields", multiple=True, metavar="'NAME: VALUE'", help="Field of http-response; repeat."
+)
+@click.option("--meta", "-M", "metas", multiple=True, metavar="NAME=VALUE", help="Meta value for filters; repeat.")
 @click.option("--sender", metavar="ID", help="The same as --meta sender=ID.")
 @click.option("--no-seq", is_flag=True, help="Deliver at once, whatever prev-id says.")
 @click.option("--binary", "is_binary", is_flag=True, help="The content is bytes; WebSocket messages become binary.")
@@ -307,6 +341,7 @@ def publish_command(
     channel: str,
     content: str | None,
     url: str,
+    endpoint: str | None,
     realm: str | None,
     key: str | None,
     bearer: str | None,
@@ -349,5 +384,11 @@ def publish_command(
     what = Content(body, action, is_binary, is_patch, not no_eol, code, reason, parse_pairs(fields, ":", "--header"))
     meta = dict(parse_pairs(metas, "=", "--meta")) | ({"sender": sender} if sender is not None else {})
     item = build_item(channel, formats, what, item_id=item_id, prev_id=prev_id, meta=meta, no_seq=no_seq)
+    if endpoint is not None or url.startswith(("tcp://", "ipc://")):
+        if realm or key or bearer or user:
+            fail("ZeroMQ knows no realms and no credentials: leave out --realm, --key, --bearer and --user")
+        push(endpoint or url, json.dumps(item).encode())
+        click.echo("Sent")
+        return
     door = parse_door(url, realm, key, bearer, user, time.time())
     click.echo(post(door, json.dumps({"items": [item]}).encode()))

@@ -82,6 +82,8 @@ class Route:
     client_key: str
     debug: bool
     is_trusted: bool = False
+    # Its id where it was given one, for statistics; others count as one there.
+    given_id: str = ""
     trusted: "Route | None" = field(default=None, compare=False, repr=False)
 
     def rewritten(self, target: str) -> str:
@@ -275,6 +277,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
     signer, signed_with = signers.signer(route, name) if route.grip else (None, "")
     made = Route(
         id=route.id or _id_of(route),
+        given_id=route.id,
         host=host,
         path=route.path,
         protocol=route.protocol,

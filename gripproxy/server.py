@@ -139,7 +139,8 @@ class Server:
             proxy.refresh(realm)
 
         bus = make_bus(config, delivery.receive, recover, metrics)
-        subscriptions = Subscriptions(loop, hub.channels, config.limits.subscription_linger, secrets.token_hex(4))
+        instance = secrets.token_hex(4)
+        subscriptions = Subscriptions(loop, hub.channels, config.limits.subscription_linger, instance)
 
         def on_channel(realm: str, channel: str, has_subscribers: bool) -> None:
             subscriptions.on_channel(realm, channel, has_subscribers)
@@ -158,7 +159,8 @@ class Server:
             access_log=None,
             logger=request_log("gripproxy.http"),
         )
-        zeromq = Zeromq(config, bus, subscriptions, metrics)
+        zeromq = Zeromq(config, bus, subscriptions, metrics, holds, proxy.refresh_some, instance)
+        proxy.on_request = zeromq.on_request
 
         def take(new: Resolved) -> None:
             """Go on by a new configuration: nothing here waits, and nothing can fail."""

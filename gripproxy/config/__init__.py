@@ -25,7 +25,8 @@ from gripproxy.config.reader import (
     setting_types,
     unread_variables,
 )
-from gripproxy.config.texts import Address, parse_address, parse_backend, parse_endpoint
+from gripproxy.config.texts import DEFAULT_REALM, Address, parse_address, parse_backend, parse_endpoint
+from gripproxy.config.zeromq import Zeromq
 from gripproxy.errors import ConfigError
 
 __all__ = [
@@ -53,7 +54,6 @@ __all__ = [
     "warnings",
 ]
 
-DEFAULT_REALM = "default"
 # What Pushpin ships with: everybody knows it.
 WELL_KNOWN_KEY = "changeme"
 
@@ -271,30 +271,6 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return Condition.of(self.host, self.path, self.protocol, self.tls)
 
 
-class Zeromq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Pushpin's inputs for publishers that speak ZeroMQ; none is open unless it is given."""
-
-    # tcp://host:port, tcp://*:port (every interface) or ipc:///path. Pushpin's is tcp://127.0.0.1:5560.
-    pull: str = ""
-    # The same, any number. Pushpin's is tcp://127.0.0.1:5562.
-    sub: tuple[str, ...] = ()
-    # Whether to connect to the publishers at `sub` instead of waiting there for them.
-    sub_connect: bool = False
-    # Where libraries ask for the addresses of the others. Pushpin's is tcp://127.0.0.1:5563.
-    command: str = ""
-    # The realm of all that comes in: a message does not name one.
-    realm: str = DEFAULT_REALM
-
-    def __post_init__(self) -> None:
-        given = {key: parse_endpoint for key in ("pull", "command") if getattr(self, key)}
-        _check(self, {"sub": parse_endpoint, **given})
-
-    @property
-    def is_used(self) -> bool:
-        """Whether any of the inputs is given."""
-        return bool(self.pull or self.sub or self.command)
-
-
 class Bus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How what is published reaches every process of a cluster."""
 
@@ -417,15 +393,7 @@ def warnings(config: Config) -> list[str]:
             found.append(f"routes[{index}].tls: no request has TLS without server.certificate or trusted_proxies")
         if not route.verify and any(url.startswith("https:") for url in route.backends):
             found.append(f"routes[{index}].verify: the backend's certificate is not verified")
-    bound = [("pull", config.zeromq.pull)]
-    if not config.zeromq.sub_connect:
-        bound += [("sub", endpoint) for endpoint in config.zeromq.sub]
-    reason = "takes items from whoever can reach it, as ZeroMQ asks for no key"
-    found += [
-        f"zeromq.{key}: {endpoint} {reason}"
-        for key, endpoint in bound
-        if endpoint and not parse_endpoint(endpoint).is_loopback
-    ]
+    found += config.zeromq.warnings()
     return found
 
 

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+# The realm that is always there.
+DEFAULT_REALM = "default"
+
 _PORTS = {"http": 80, "https": 443}
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>\*|[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 _ENDPOINT = re.compile(r"(?:tcp://(?P<address>[!-~]+)|ipc://(?P<path>/[!-~]+))")
@@ -179,6 +182,7 @@ origin = _pattern(rf"\*|[a-z][a-z0-9+.-]*://(?:{_HOST})(?::[0-9]+)?", '"*" or sc
 channel = _pattern(r"[^\x00-\x1f\x7f]+", "without control characters and not empty")
 channel_prefix = _pattern(r"[^\x00-\x1f\x7f]*", "without control characters")
 word = _pattern(r"[^\x00-\x20\x7f]*", "without blanks and control characters")
+file_mode = _pattern(r"(?:0?[0-7]{3})?", 'octal digits like "0660"')
 realm_name = _pattern(r"[A-Za-z0-9._~-]+", "letters, digits and . _ - ~")
 
 

@@ -130,6 +130,17 @@ def parse_items(body: bytes, *, items_max: int = ITEMS_MAX) -> tuple[Item, ...]:
         raise ItemError(f"Body is not valid JSON: {error}") from None
     if type(document) is not dict:
         raise ItemError(f"Invalid format: body must be an object, not {shown(document)}")
+    return read_items(document, items_max=items_max)
+
+
+def read_items(
+    document: Mapping[str, Any], read: Callable[[Any, str], Item] | None = None, *, items_max: int = ITEMS_MAX
+) -> tuple[Item, ...]:
+    """Read the member ``items`` of an object, all or nothing, each by ``read``, which is `parse_item` by default.
+
+    Raises:
+        ItemError: There is none, it has too many items, or one is malformed; the text leads to the member.
+    """
     if "items" not in document:
         raise ItemError("Invalid format: object does not contain 'items'")
     items = document["items"]
@@ -137,7 +148,8 @@ def parse_items(body: bytes, *, items_max: int = ITEMS_MAX) -> tuple[Item, ...]:
         raise ItemError(f"Invalid format: items: must be a list, not {shown(items)}")
     if len(items) > items_max:
         raise ItemError(f"Invalid format: items: must be at most {items_max}, not {len(items)}")
-    return tuple([parse_item(item, f"Invalid format: items[{index}]") for index, item in enumerate(items)])
+    read = read or parse_item
+    return tuple([read(item, f"Invalid format: items[{index}]") for index, item in enumerate(items)])
 
 
 def parse_item(value: Any, where: str) -> Item:

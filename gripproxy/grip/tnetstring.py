@@ -8,7 +8,7 @@ that it takes are better here.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 # Levels of lists and objects. Items have five, and what a JSON Patch adds has its own.
@@ -104,15 +104,26 @@ _TYPES: dict[int, Callable[[bytes, int, int, int], Any]] = {
 }
 
 
-def encode(value: bytes | str | bool | Mapping[str, Any]) -> bytes:
-    """Write a value of those kinds that answers are made of; text as UTF-8."""
+def encode(value: Any) -> bytes:
+    """Write a value of those kinds that answers and statistics are made of.
+
+    Text is written as UTF-8, and half a surrogate pair, which has none, as a question mark.
+    """
     match value:
         case bytes():
             payload, kind = value, b","
         case str():
-            payload, kind = value.encode(), b","
+            payload, kind = value.encode("utf-8", "replace"), b","
         case bool():
             payload, kind = (b"true" if value else b"false"), b"!"
+        case int():
+            payload, kind = b"%d" % value, b"#"
+        case None:
+            payload, kind = b"", b"~"
+        case list():
+            payload, kind = b"".join(map(encode, value)), b"]"
+        case dict():
+            payload, kind = b"".join([encode(name) + encode(member) for name, member in value.items()]), b"}"
         case _:
-            payload, kind = b"".join(encode(name) + encode(member) for name, member in value.items()), b"}"
+            raise TypeError(f"{type(value).__name__} is not written")
     return b"%d:%b%b" % (len(payload), payload, kind)

@@ -96,6 +96,8 @@ class Holds:
     metrics: Metrics
     keepalive_timeout: float
     on_end: Callable[[Hold, Outcome], None]
+    # Called once for each hold that begins, where somebody wants to know.
+    on_begin: Callable[[Hold], None] | None = None
     # Asks for a filter: hold, absolute URI that its URL is relative to, question, who is told the reply.
     ask: Callable[[Hold, str, Question, Callable[[Reply | FilterError], None]], None] = field(
         default=lambda hold, uri, question, then: then(FilterError("there is nobody to ask"))
@@ -112,6 +114,12 @@ class Holds:
     # Places for asking backends whether there is something new
     refreshing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(REFRESHING_MAX))
     _keep_alives: dict[KeepAlive, KeepAlive] = field(default_factory=dict)
+
+    def begin(self, hold: Hold) -> None:
+        """Note that a hold is open."""
+        self.open[hold] = None
+        if self.on_begin is not None:
+            self.on_begin(hold)
 
     def share(self, keep_alive: KeepAlive | None) -> KeepAlive | None:
         """Return the one object for equal keep-alives."""

@@ -123,7 +123,7 @@ class ResponseHold(Hold):
         not at all; a backend that gives ids has it told once.
         """
         holds, realm = self.holds, self.route.realm
-        holds.open[self] = None
+        holds.begin(self)
         self._timeout_at = holds.wheel.now() + self.timeout
         self._arm()
         missed: list[tuple[str, Item]] = []

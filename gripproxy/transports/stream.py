@@ -73,7 +73,7 @@ class StreamHold(Hold):
         missed = self.subscribe(channels, moments)
         if self.keep_alive is not None:
             holds.wheel.set(self, holds.spread(self.keep_alive.timeout))
-        holds.open[self] = None
+        holds.begin(self)
         return missed
 
     def subscribe(self, channels: tuple[str, ...], moments: Moments) -> list[tuple[str, Item]]:

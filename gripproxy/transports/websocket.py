@@ -86,7 +86,7 @@ class WebSocketHold(Hold):
         self._frames: Frames | None = None
         self._timers: Timers | None = None
         connection.set_write_buffer_limits(high=holds.limits.unsent)
-        holds.open[self] = None
+        holds.begin(self)
         for channel in route.subscribe:
             self.subscribe(channel)  # as it is: the route's prefix is for the backend's names
 

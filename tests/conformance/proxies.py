@@ -35,6 +35,7 @@ PASSTHROUGH_HOST = "passthrough.test"
 SIG_ISS = "conformance"
 SIG_KEY = "a key that is long enough for HS256 to be content"
 CHANNELS_MAX = 20  # channels of one connection: Pushpin's default
+STATS_TTL = 4  # seconds for which a statistic is believed
 START_SECONDS = 20.0
 OTHER_ISS = "other"
 OTHER_KEY = "another key that is long enough for HS256 to be content".replace(" ", "-")
@@ -79,6 +80,7 @@ tls.test,path_beg=/longer,header=X-Route:any {{target}}
 marked.test,orig_headers,header=X-Set:new {{target}}
 as.test,as_host=as.other {{target}}
 as.test,path_beg=/target,as_host=as.other {{target}},host=target.other
+counted.test,id=counted {{target}},over_http
 """
 CDN_ID = "conformance.test"
 BEHIND_PUSHPIN = {
@@ -108,8 +110,10 @@ class Proxy:
     sig_key: str | None = SIG_KEY
     upstream_key: str | None = UPSTREAM_KEY
     passthrough_host: str | None = PASSTHROUGH_HOST
-    pull: str | None = None  # ZeroMQ's address to push items to
-    sub: str | None = None  # and the one where publishers learn of subscriptions
+    pull: str | None = None  # ZeroMQ's addresses: to push items to,
+    sub: str | None = None  # where publishers learn of subscriptions,
+    command: str | None = None  # to ask at,
+    stats: str | None = None  # and to be told at
     metrics: Address | None = None  # where a scraper asks for /metrics
     tls: ssl.SSLContext | None = None  # for clients
     es256: str | None = None  # public half of the key in `ES256_FILE`, as PEM
@@ -156,6 +160,7 @@ def made(name: str, folder: pathlib.Path) -> Proxy:
     client, control = (("127.0.0.1", free_port()) for _ in range(2))
     proxy = Proxy(name, client, control, has_routes=True, folder=folder)
     proxy.pull, proxy.sub = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+    proxy.command, proxy.stats = f"ipc://{folder}/command", f"ipc://{folder}/stats"
     proxy.spares = [(f"spare-{number}.test", free_port()) for number in range(SPARES)]
     return proxy
 
@@ -196,7 +201,11 @@ def pushpin(backend_port: int, *, is_behind: bool = False, clients: int = 50_000
         "push_in_http_port": f"{proxy.control[1]}\nprometheus_port={proxy.metrics[1]}",
         "push_in_spec": str(proxy.pull),
         "push_in_sub_specs": str(proxy.sub),
-        "command_spec": f"ipc://{folder}/command",
+        "command_spec": str(proxy.command),
+        "stats_spec": str(proxy.stats),
+        "stats_connection_ttl": str(STATS_TTL),
+        "stats_subscription_ttl": str(STATS_TTL),
+        "stats_report_interval": "1",
         "include": str(folder / "internal.conf"),
         "sig_iss": SIG_ISS,
         "sig_key": SIG_KEY,
@@ -252,6 +261,11 @@ sig_key = "{SIG_KEY}"
 [zeromq]
 pull = "{proxy.pull}"
 sub = ["{proxy.sub}"]
+command = "{proxy.command}"
+stats = "{proxy.stats}"
+stats_connection_ttl = {STATS_TTL}
+stats_subscription_ttl = {STATS_TTL}
+stats_report_interval = 1
 
 {routes}
 """)

@@ -196,13 +196,22 @@ def encode_item(value: object) -> bytes | None:
 
 
 def zeromq_messages(data: bytes) -> None:
-    """A message is an item or an ItemError, alone and behind a channel; questions are always answered."""
+    """A message is an item or an ItemError, alone and behind a channel; what a command publishes, too."""
     channel, _, message = data.rpartition(b"\0")
     for given in (None, channel):
         with refusing(ItemError, r"a channel, name or other text|neither JSON after J|item.*?: "):
             check_item(zeromq.parse_message(message, given))
-    answer = tnetstring.parse(zeromq.answer_question(message, {"publish-pull": "tcp://127.0.0.1:5560"}))
-    assert answer["success"] is True or answer["condition"] in (b"bad-request", b"method-not-found")
+    command = zeromq.parse_command(message)
+    if command is not None:
+        with refusing(ItemError, r"Invalid format: (object does not contain 'items'|items.*?: )"):
+            for item in zeromq.parse_published(command.args):
+                check_item(item)
+    reply = tnetstring.parse(zeromq.encode_reply(command, zeromq.Reply(message)))
+    assert (True, message, command.id if command is not None else None) == (
+        reply["success"],
+        reply["value"],
+        reply.get("id"),
+    )
 
 
 def tnetstrings(data: bytes) -> None:
@@ -524,9 +533,11 @@ TARGETS: dict[str, Target] = {
             b'J{"channel":"a","formats":{"http-stream":{"content":"x"}}}',
             b"T60:7:channel,1:a,7:formats,36:11:http-stream,17:7:content,2:\xff\n,}}}",
             b"a\x00T39:7:formats,26:10:ws-message,8:4:type,0:}}}",
-            b"31:2:id,1:1,6:method,12:get-zmq-uris,}",
+            b"34:2:id,1:1,6:method,12:get-zmq-uris,}",
+            b"108:4:args,78:5:items,66:62:7:formats,34:11:http-stream,15:7:content,2:\xff\n,}}7:channel,1:a,}]}6:method,7:"
+            b"publish,}",
         ),
-        (b"7:channel,", b"7:formats,", b"10:ws-message,", b"11:content-bin,", b"6:method,12:get-zmq-uris,"),
+        (b"7:channel,", b"7:formats,", b"10:ws-message,", b"11:content-bin,", b"6:method,", b"4:args,", b"5:items,"),
     ),
     "tnetstring": Target(
         tnetstrings,

@@ -1,8 +1,13 @@
-"""The ZeroMQ inputs over real sockets: pubcontrol, plain pyzmq, and messages that are none."""
+"""The ZeroMQ inputs over real sockets: pubcontrol, plain pyzmq, and messages that are none.
+
+What the command socket and the statistics tell is in tests/conformance.
+"""
 
 import json
+import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +58,8 @@ class Inputs:
     pull: str = ""
     sub: tuple[str, ...] = ()
     command: str = ""
+    stats: str = ""
+    ipc_file_mode: str = ""
 
 
 def start(processes: Processes, backend: str, *, sub_connect: bool = False, **addresses: Any) -> Inputs:
@@ -320,24 +327,31 @@ def test_gripcontrol_publishes_to_channels_with_subscribers_alone(
     grip.close()
 
 
-@pytest.mark.parametrize(
-    ("question", "answer"),
-    [
-        ([b"x"], {b"success": False, b"condition": b"bad-request"}),
-        ([b"a", b"b"], {b"success": False, b"condition": b"bad-request"}),
-        (
-            [tnetstring.dumps({b"id": b"1", b"method": b"publish"})],
-            {b"id": b"1", b"success": False, b"condition": b"method-not-found"},
-        ),
-    ],
-)
-def test_the_command_socket_answers_anything(
-    question: list[bytes], answer: dict[bytes, Any], inputs: Inputs, connect: Connect
-) -> None:
-    ask = connect(zmq.REQ, inputs.command)
-    ask.send_multipart(question)
+def command(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "gripproxy", "publish", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.returncode, done.stdout, done.stderr
 
-    assert answer == tnetstring.loads(ask.recv())
+
+def test_the_command_pushes(inputs: Inputs, hold: Callable[[str], Stream]) -> None:
+    stream = hold("/shell")
+
+    assert (0, "Sent\n", "") == command("shell", "x", "--zmq", inputs.pull)
+    assert (0, "Sent\n", "") == command("shell", "y", GRIP_URL=inputs.pull)
+    assert [b"x\n", b"y\n"] == [stream.line(), stream.line()]
+
+
+def test_the_command_says_that_nobody_is_there() -> None:
+    address = free_address()
+    code, output, error = command("shell", "x", "--zmq", address)
+
+    assert (1, "") == (code, output)
+    assert error.startswith(f"Error: {address}: nobody took it in 10 s; is the proxy running, ")
 
 
 def bind_again(connect: Connect, address: str) -> Any:
@@ -404,6 +418,14 @@ def test_the_proxy_ends_in_order_and_leaves_nothing(
     assert not path.exists()
     assert "Traceback" not in process.output()
     assert "Error" not in process.output()
+
+
+def test_unix_sockets_have_the_permissions_that_are_set(processes: Processes, backend: str, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("pull", "sub", "command", "stats")]
+    pull, sub, command, stats = (f"ipc://{path}" for path in paths)
+    start(processes, backend, pull=pull, sub=(sub,), command=command, stats=stats, ipc_file_mode="0660")
+
+    assert [0o660] * 4 == [path.stat().st_mode & 0o777 for path in paths]
 
 
 def test_an_address_in_use_keeps_the_proxy_from_starting(processes: Processes, backend: str, connect: Connect) -> None:

@@ -35,10 +35,11 @@ def test_inputs_are_described() -> None:
         "GRIPPROXY__ZEROMQ__PULL": "tcp://*:5560",
         "GRIPPROXY__ZEROMQ__SUB": "tcp://a:1,ipc:///b",
         "GRIPPROXY__ZEROMQ__SUB_CONNECT": "true",
+        "GRIPPROXY__ZEROMQ__STATS": "ipc:///c",
     }
     lines = check(None, variables, {"backend": "http://127.0.0.1:8000"})
 
-    assert ["zeromq pull on tcp://*:5560", "zeromq sub from tcp://a:1, ipc:///b"] == [
+    assert ["zeromq pull on tcp://*:5560", "zeromq sub from tcp://a:1, ipc:///b", "zeromq stats on ipc:///c"] == [
         line.removesuffix(" for realm default") for line in lines if line.startswith("zeromq ")
     ]
     assert lines[-1].startswith("warning: zeromq.pull: tcp://*:5560 takes items from whoever can reach it")

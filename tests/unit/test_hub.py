@@ -436,3 +436,30 @@ def test_who_comes_again_gets_what_is_pending(hub: Hub, loop: Loop) -> None:
     hub.subscribe(client, REALM, "c", wire.PLAIN)
     loop.run()
     assert [b"y", b"y"] == client.writes
+
+
+def test_each_subscription_and_each_item_is_told_once(hub: Hub, loop: Loop) -> None:
+    told: list[object] = []
+    hub.on_subscription = lambda subscriber, realm, channel, begins: told.append((subscriber, realm, channel, begins))
+    hub.on_item = lambda realm, item: told.append((realm, item.channel))
+    client = Client()
+    hub.subscribe(client, REALM, "c", wire.CHUNK)
+    hub.subscribe(client, REALM, "c", wire.CHUNK)
+    hub.deliver(REALM, stream(b"x"))
+    loop.run()
+    hub.unsubscribe(client, REALM, "c", wire.CHUNK)
+    hub.unsubscribe(client, REALM, "c", wire.CHUNK)
+
+    assert [(client, REALM, "c", True), (REALM, "c"), (client, REALM, "c", False)] == told
+
+
+def test_the_subscribers_of_a_channel_are_those_of_all_framings(hub: Hub) -> None:
+    clients = [Client() for _ in range(4)]
+    for client, framing in zip(clients, (wire.CHUNK, wire.FRAME, wire.DEFLATED, EACH), strict=True):
+        hub.subscribe(client, REALM, "c", framing)
+    hub.subscribe(clients[0], REALM, "c", EACH)  # on its way from one to the other
+    hub.subscribe(Client(), REALM, "other", EACH)
+    hub.subscribe(Client(), "other", "c", EACH)
+
+    assert clients == hub.subscribers(REALM, "c")
+    assert [] == hub.subscribers(REALM, "nobody")

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,70 @@ def test_the_door_is_where_grip_url_says(
 
     door = sent[-1][0]
     assert ("proxy:5561", "/realm/a/publish/", "Bearer opaque") == (door.address, door.path, door.authorization)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        (["--zmq", "tcp://a:1"], "tcp://a:1"),
+        (["--zmq", "ipc:///a", "--control", "http://b"], "ipc:///a"),
+        (["--spec", "tcp://a:1"], "tcp://a:1"),
+        ([], "ipc:///of/grip_url"),
+    ],
+)
+def test_an_item_is_pushed_where_an_address_is_given(
+    arguments: list[str], address: str, sent: list[tuple[Door, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = []
+    monkeypatch.setattr(publish, "push", lambda endpoint, message: pushed.append((endpoint, json.loads(message))))
+    monkeypatch.setenv("GRIP_URL", "ipc:///of/grip_url")
+    result = CliRunner().invoke(publish_command, ["c", "x", "--format", "http-stream", *arguments])
+
+    assert (0, "Sent\n", []) == (result.exit_code, result.output, sent)
+    assert [(address, {"channel": "c", "formats": {"http-stream": {"content": "x\n"}}})] == pushed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--zmq", "a:1"], "the ZeroMQ address must be tcp://host:port, tcp://*:port or ipc:///path, not 'a:1'"),
+        (["--zmq", "tcp://a:1", "--realm", "r"], "ZeroMQ knows no realms and no credentials: leave out --realm, "),
+        (["--zmq", "tcp://a:1", "-B", "t"], "ZeroMQ knows no realms and no credentials: leave out --realm, "),
+    ],
+)
+def test_an_address_to_push_to_is_checked(arguments: list[str], problem: str) -> None:
+    result = CliRunner().invoke(publish_command, ["c", "x", *arguments])
+
+    assert 2 == result.exit_code
+    assert result.output.startswith(f"Error: {problem}")
+
+
+def test_pushing_needs_pyzmq(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zmq", None)
+    result = CliRunner().invoke(publish_command, ["c", "x", "--zmq", "tcp://a:1"])
+
+    assert 2 == result.exit_code
+    assert result.output.startswith("Error: --zmq needs pip install gripproxy[zmq] (")
+
+
+def test_every_option_of_pushpin_publish_is_taken(sent: list[tuple[Door, dict[str, Any]]]) -> None:
+    arguments = ["c", "x", "--id", "2", "--prev-id", "1", "--sender", "s", "--code", "201", "-H", "A: b", "-M", "k=v"]
+    item = item_of([*arguments, "--no-seq", "--no-eol", "--spec", "https://h/p", "-u", "a:b"], sent)
+    door = sent[-1][0]
+
+    assert {
+        "channel": "c",
+        "id": "2",
+        "prev-id": "1",
+        "meta": {"k": "v", "sender": "s"},
+        "no-seq": True,
+        "formats": {
+            "http-response": {"code": 201, "headers": [["A", "b"]], "body": "x"},
+            "http-stream": {"content": "x"},
+            "ws-message": {"content": "x"},
+        },
+    } == item
+    assert ("https", "h", "/p/publish/", "Basic YTpi") == (door.scheme, door.address, door.path, door.authorization)
 
 
 def test_credentials_do_not_show_in_a_repr() -> None:

@@ -304,6 +304,11 @@ def test_the_id_of_a_request_is_found_in_its_fields(name: str, fields: Fields, e
     assert expected == log_extra(route.id_fields(fields))
 
 
+def test_an_id_that_was_given_is_told_from_one_that_was_made() -> None:
+    assert ("mine", "mine") == (only({"id": "mine"}).id, only({"id": "mine"}).given_id)
+    assert ("*/", "") == (only({}).id, only({}).given_id)
+
+
 def test_what_a_route_leaves_open_is_the_global_setting() -> None:
     settings = (
         config.Route(backends=BACKENDS),

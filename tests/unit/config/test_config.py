@@ -254,21 +254,18 @@ def test_routes_that_nobody_reaches_are_warned_of() -> None:
 @pytest.mark.parametrize(
     ("zeromq", "expected"),
     [
-        (Zeromq(pull="tcp://127.0.0.1:1", sub=("ipc:///a", "tcp://[::1]:1"), command="tcp://*:1"), []),
+        (Zeromq(pull="tcp://127.0.0.1:1", sub=("ipc:///a", "tcp://[::1]:1"), stats="ipc:///b"), []),
         (Zeromq(sub=("tcp://10.0.0.1:1",), sub_connect=True), []),
-        (Zeromq(pull="tcp://*:1"), ["zeromq.pull: tcp://*:1"]),
-        (Zeromq(sub=("tcp://127.0.0.1:1", "tcp://0.0.0.0:1")), ["zeromq.sub: tcp://0.0.0.0:1"]),
+        (Zeromq(pull="tcp://*:1"), ["zeromq.pull: tcp://*:1 takes items from"]),
+        (Zeromq(sub=("tcp://127.0.0.1:1", "tcp://0.0.0.0:1")), ["zeromq.sub: tcp://0.0.0.0:1 takes items from"]),
+        (Zeromq(command="tcp://*:1"), ["zeromq.command: tcp://*:1 takes items and commands from"]),
+        (Zeromq(stats="tcp://*:1"), ["zeromq.stats: tcp://*:1 tells of clients and channels to"]),
     ],
 )
-def test_an_input_that_others_can_reach_is_warned_of(zeromq: Zeromq, expected: list[str]) -> None:
-    reason = " takes items from whoever can reach it, as ZeroMQ asks for no key"
+def test_a_socket_that_others_can_reach_is_warned_of(zeromq: Zeromq, expected: list[str]) -> None:
+    reason = " whoever can reach it, as ZeroMQ asks for no key"
 
     assert [text + reason for text in expected] == warnings(Config(routes=(ROUTE,), zeromq=zeromq))
-
-
-def test_inputs_are_used_when_one_is_given() -> None:
-    assert not Zeromq(sub_connect=True).is_used
-    assert Zeromq(command="ipc:///a").is_used
 
 
 def test_keys_are_not_shown(tmp_path: Path) -> None:

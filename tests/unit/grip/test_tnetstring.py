@@ -116,16 +116,43 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
         reference.loads(data)
 
 
-@given(st.recursive(st.binary() | st.text(), lambda inner: st.dictionaries(st.text(), inner, max_size=3)))
+WRITTEN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.binary() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(WRITTEN)
 def test_an_answer_is_read_by_another_library(value: Any) -> None:
     def as_bytes(one: Any) -> Any:
         if isinstance(one, dict):
             return {name.encode(): as_bytes(element) for name, element in one.items()}
+        if isinstance(one, list):
+            return [as_bytes(element) for element in one]
         return one.encode() if isinstance(one, str) else one
 
     assert as_bytes(value) == reference.loads(encode(value))
 
 
-def test_a_switch_in_an_answer() -> None:
-    assert b"12:2:ok,4:true!}" == encode({"ok": True})
-    assert {b"ok": False} == reference.loads(encode({"ok": False}))
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"ok": True}, b"12:2:ok,4:true!}"),
+        (False, b"5:false!"),
+        (-1, b"2:-1#"),
+        (None, b"0:~"),
+        ([1, "ä"], b"9:1:1#2:\xc3\xa4,]"),
+    ],
+)
+def test_values_are_written(value: Any, expected: bytes) -> None:
+    assert expected == encode(value)
+
+
+def test_half_a_surrogate_pair_is_a_question_mark() -> None:
+    assert b"1:?," == encode("\ud800")
+
+
+@pytest.mark.parametrize("value", [1.5, (1,), {1}])
+def test_other_values_are_not_written(value: Any) -> None:
+    with pytest.raises(TypeError, match=f"{type(value).__name__} is not written"):
+        encode(value)

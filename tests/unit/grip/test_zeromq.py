@@ -1,4 +1,4 @@
-"""Messages of the ZeroMQ inputs: an item in either coding, and the question for addresses."""
+"""Messages of the ZeroMQ sockets: items in either coding, commands and replies, statistics."""
 
 import json
 from contextlib import suppress
@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from gripproxy.errors import ItemError
 from gripproxy.grip.item import HttpResponse, HttpStream, Item, WsMessage
-from gripproxy.grip.zeromq import answer_question, parse_message
+from gripproxy.grip.tnetstring import parse
+from gripproxy.grip.zeromq import (
+    STATISTICS_FORMATS,
+    Command,
+    Reply,
+    encode_reply,
+    parse_command,
+    parse_message,
+    parse_published,
+)
 
 STREAM = {"channel": "a", "formats": {"http-stream": {"content": "x\n"}}}
 ITEM = Item("a", stream=HttpStream("send", b"x\n"))
@@ -164,24 +173,55 @@ def test_any_message_is_an_item_or_refused(data: bytes, channel: bytes | None) -
         assert item.message is None or item.message.type != "text" or item.message.content.decode() is not None
 
 
-ADDRESSES = {"publish-pull": "tcp://127.0.0.1:5560", "publish-sub": "tcp://127.0.0.1:5562"}
+@pytest.mark.parametrize(
+    ("plain", "expected"),
+    [
+        ({"method": "recover"}, Command("recover")),
+        ({"method": "m", "id": "7", "args": {"ids": ["a"]}, "from": 1}, Command("m", {"ids": [b"a"]}, b"7")),
+        ({"method": b"\xff"}, Command("\ufffd")),
+        ({"method": 1}, None),
+        ({"method": "recover", "id": 1}, None),
+        ({"method": "recover", "args": []}, None),
+        ({"id": "7"}, None),
+        ([], None),
+    ],
+)
+def test_a_command_is_read_or_none(plain: Any, expected: Command | None) -> None:
+    assert expected == parse_command(typed(plain))
 
 
 @pytest.mark.parametrize(
-    ("question", "answer"),
+    ("reply", "expected"),
     [
-        ({"method": "get-zmq-uris"}, {"success": True, "value": ADDRESSES}),
-        ({"method": "get-zmq-uris", "id": "7"}, {"success": True, "value": ADDRESSES, "id": "7"}),
-        ({"method": "conncheck", "id": "7"}, {"success": False, "condition": "method-not-found", "id": "7"}),
-        ({"method": 1}, {"success": False, "condition": "bad-request"}),
-        ({"id": "7"}, {"success": False, "condition": "bad-request"}),
-        ([], {"success": False, "condition": "bad-request"}),
+        (Reply(), {"success": True, "value": None}),
+        (Reply([b"a"]), {"success": True, "value": ["a"]}),
+        (Reply({"a": "ä"}), {"success": True, "value": {"a": "ä"}}),
+        (Reply(None, "bad-request"), {"success": False, "condition": "bad-request"}),
+        (Reply("why", "bad-request"), {"success": False, "condition": "bad-request", "value": "why"}),
     ],
 )
-def test_a_question_is_answered(question: Any, answer: Any) -> None:
-    assert as_bytes(answer) == tnetstring.loads(answer_question(typed(question), ADDRESSES))
+def test_a_reply_has_a_value_or_a_condition(reply: Reply, expected: dict[str, Any]) -> None:
+    assert as_bytes(expected) == tnetstring.loads(encode_reply(None, reply))
+    assert as_bytes({"id": "7", **expected}) == tnetstring.loads(encode_reply(Command("m", {}, b"7"), reply))
+
+
+def test_the_items_of_a_command_are_read_like_messages() -> None:
+    items = parse(typed([STREAM, {**STREAM, "channel": "ä"}]))
+
+    assert (ITEM, Item("ä", stream=HttpStream("send", b"x\n"))) == parse_published({"items": items})
 
 
 @given(st.binary() | PLAIN.map(tnetstring.dumps))
-def test_any_question_is_answered(data: bytes) -> None:
-    assert b"success" in tnetstring.loads(answer_question(data, ADDRESSES))
+def test_any_bytes_are_a_command_or_none(data: bytes) -> None:
+    command = parse_command(data)
+
+    assert command is None or type(command.method) is str
+
+
+def test_a_statistic_has_its_kind_before_it() -> None:
+    members = {"channel": "ä", "count": 2, "unavailable": True}
+    kind, _, typed_members = STATISTICS_FORMATS["tnetstring"]("message", members).partition(b" T")
+    assert (b"message", as_bytes(members)) == (kind, tnetstring.loads(typed_members))
+
+    kind, _, plain = STATISTICS_FORMATS["json"]("message", members).partition(b" J")
+    assert (b"message", members) == (kind, json.loads(plain))

@@ -9,7 +9,7 @@ from gripproxy.grip.instruct import KeepAlive
 from gripproxy.grip.item import Item
 from gripproxy.hub import EACH
 from gripproxy.transports.holds import KEEP_ALIVES_MAX, SPREAD
-from tests.unit.transports.world import REALM, World, item, waiting
+from tests.unit.transports.world import REALM, World, item, streaming, waiting
 
 
 @pytest.fixture
@@ -129,3 +129,11 @@ def test_the_log_says_who_is_too_slow(world: World, caplog: pytest.LogCaptureFix
         transport.stall(2_000_000)
     for part in ("stream 127.0.0.1:4711", "channels c", "route test", "2000000 bytes"):
         assert part in caplog.text
+
+
+def test_each_hold_is_told_as_it_begins(world: World) -> None:
+    begun: list[object] = []
+    world.holds.on_begin = begun.append
+    holds = [world.stream("a"), world.linked(streaming("a")), world.poll(waiting("a"))]
+
+    assert holds == begun == list(world.holds.open)

@@ -63,6 +63,9 @@ class Loop:
         self.timers.append((when, callback, handle))
         return handle
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Handle:
+        return self.call_at(self.clock + seconds, callback)
+
     def turn(self) -> None:
         """Do one turn."""
         soon, self.soon = self.soon, []
@@ -103,6 +106,9 @@ class Transport:
 
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
+
+    def get_protocol(self) -> Any:
+        return self.protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.limit = high or 0

@@ -1,21 +1,15 @@
 """The ZeroMQ inputs without sockets: what becomes of messages, and what is said of those that are wrong."""
 
 import asyncio
-import logging
-import sys
-from typing import Any
 
 import pytest
 
-from gripproxy import zeromq
-from gripproxy.bus.local import LocalBus
 from gripproxy.config import Config, Realm, Route
 from gripproxy.config import Zeromq as Settings
-from gripproxy.errors import ConfigError, ItemError
+from gripproxy.errors import ItemError
 from gripproxy.grip.item import HttpStream, Item
 from gripproxy.metrics import Metrics
-from gripproxy.subscriptions import Subscriptions
-from gripproxy.zeromq import Faults, Intake, Zeromq, read_pull, read_sub
+from gripproxy.zeromq.inputs import Intake, read_pull, read_sub
 
 ROUTES = (Route(backends=("http://127.0.0.1:8000",)),)
 GOOD = b'J{"channel":"a","formats":{"http-stream":{"content":"12345"}}}'
@@ -27,12 +21,18 @@ class Bus:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.published: list[tuple[str, tuple[Item, ...]]] = []
+        self.recovered: list[str] = []
         self.error = error
 
     async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
         if self.error is not None:
             raise self.error
         self.published.append((realm, items))
+
+    async def recover(self, realm: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.recovered.append(realm)
 
     async def run(self) -> None: ...
 
@@ -110,55 +110,3 @@ def test_a_message_to_subscribers_is_channel_and_item(parts: list[bytes]) -> Non
     assert Item("b", stream=HttpStream("send", b"12345")) == read_sub([b"b", GOOD])
     with pytest.raises(ItemError, match=f"channel and item, not {len(parts)}"):
         read_sub(parts)
-
-
-def test_faults_are_logged_once_a_minute_for_each_input(caplog: pytest.LogCaptureFixture) -> None:
-    clock = Clock()
-    faults = Faults(clock)
-    for now, name, reason in [
-        (0, "pull", "a"),
-        (1, "pull", "b"),
-        (2, "sub", "c"),
-        (59, "pull", "d"),
-        (60, "pull", "e"),
-        (120, "pull", "f\n\x1b" + "x" * 1000),
-    ]:
-        clock.now = now
-        faults.add(name, reason)
-
-    assert ["zeromq.pull: a", "zeromq.sub: c", "zeromq.pull: e (2 more before it)"] == caplog.messages[:3]
-    assert caplog.messages[3] == "zeromq.pull: f\\n\\x1b" + "x" * (zeromq.REASON_MAX - 3)
-
-
-def make(settings: Settings) -> Zeromq:
-    loop = asyncio.new_event_loop()
-    try:
-        metrics = Metrics()
-        bus = LocalBus(lambda realm, items: None, metrics)
-        subscriptions = Subscriptions(loop, {}, 0.0, "x")
-        return Zeromq(Config(routes=ROUTES, zeromq=settings, source="file.toml"), bus, subscriptions, metrics)
-    finally:
-        loop.close()
-
-
-@pytest.fixture
-def without_pyzmq(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "zmq.asyncio", None)
-    monkeypatch.setitem(sys.modules, "zmq", None)
-
-
-@pytest.mark.usefixtures("without_pyzmq")
-def test_without_pyzmq_it_says_how_to_get_it() -> None:
-    with pytest.raises(ConfigError, match=r"^file\.toml: zeromq: needs pip install gripproxy\[zmq\] \("):
-        make(Settings(sub=("tcp://127.0.0.1:1",)))
-
-
-@pytest.mark.usefixtures("without_pyzmq")
-def test_without_inputs_it_needs_nothing_and_does_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    inputs = make(Settings())
-    inputs.open()
-    result: Any = asyncio.run(inputs.run())
-    inputs.close()
-
-    assert (None, []) == (result, [record for record in caplog.records if record.name.startswith("gripproxy")])
