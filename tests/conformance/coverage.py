@@ -106,6 +106,20 @@ FEATURES: dict[str, Row] = {
     ),
     "ZeroMQ PULL": ("zeromq::test_item_is_pushed", "zeromq::test_bad_message_is_dropped"),
     "ZeroMQ SUB": ("timers::test_channel_lingers",),
+    "ZeroMQ command socket": (
+        "commands::test_addresses_are_told",
+        "commands::test_items_are_published",
+        "commands::test_recover",
+        "commands::test_websocket_is_refreshed_by_its_id",
+        "commands::test_connections_are_checked",
+    ),
+    "ZeroMQ statistics": (
+        "statistics::test_requests_are_counted",
+        "statistics::test_item_is_told_with_its_receivers",
+        "statistics::test_stream_is_told",
+        "statistics::test_subscribers_are_counted",
+        "statistics::test_report_has_sums",
+    ),
     "Sequencing": (
         "order::test_order_is_restored",
         "order::test_missing_item_is_waited_for",
