@@ -41,6 +41,7 @@ class Delivery:
 
     def configure(self, limits: Limits) -> None:
         """Remember by other limits from now on."""
+        self._backlog_max = limits.backlog
         self._sequencer.configure(
             wait=limits.message_wait,
             duplicate_ttl=limits.duplicates_age,
@@ -51,6 +52,11 @@ class Delivery:
         if self._handle is not None and self._sequencer.deadline is not None:
             self._handle.cancel()
             self._wait(self._sequencer.deadline)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more waits to be written than may, so that publishers have to wait."""
+        return self._hub.backlog >= self._backlog_max > 0
 
     def receive(self, realm: str, items: tuple[Item, ...]) -> None:
         """Take items from the bus, in their order."""

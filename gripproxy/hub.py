@@ -13,6 +13,7 @@ the last pass, so the cost of a delivery falls as the rate grows, and nobody wai
 
 Invariants: order on a channel is the order of `deliver`; a subscriber is in one group of a channel; nothing in a pass
 awaits, logs, formats or looks at a clock; a subscriber is never waited for (its transport's buffer limit cuts it).
+What is pending has no limit here: it is counted (``backlog``), and the doors take nothing while it is too much.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gripproxy.grip import wire
+from gripproxy.grip.history import size_of
 from gripproxy.grip.item import Item
 
 # The slow road: every item is handed to each subscriber by itself (filters, long-polls, reliable streams).
@@ -39,6 +41,9 @@ RECEIVE_COST = 2
 # Bytes that one pass joins at the most (one item may be larger): a joined write is counted against the subscriber's
 # limit of unsent bytes, so it has to stay well below that.
 PASS_BYTES = 65_536
+
+# What a payload that waits takes beside its own bytes: the head of a bytes object and its place in a list.
+ENTRY_OVERHEAD = 64
 
 
 class Transport(Protocol):
@@ -102,6 +107,7 @@ class Group:
         "pending",
         "position",
         "subscribers",
+        "taken",
         "work",
     )
 
@@ -119,6 +125,8 @@ class Group:
         self.position = 0
         self.payload = b""
         self.work: list[Item] = []
+        # Entries of `pending` that it carries; 0 while there is none
+        self.taken = 0
 
 
 class Hub:
@@ -143,6 +151,8 @@ class Hub:
         self._groups: dict[tuple[str, str, str], Group] = {}
         self._queue: deque[Group] = deque()
         self._is_running = False
+        # Bytes that are pending, and of passes under way, of all groups; a payload counts once for all its subscribers.
+        self.backlog = 0
         # (realm, channel) -> subscriptions
         self.channels: dict[tuple[str, str], int] = {}
         # Counters for the metrics, kept incrementally.
@@ -252,6 +262,7 @@ class Hub:
         group = groups.get((EACH, realm, channel))
         if group is not None:
             group.pending.append(item)
+            self.backlog += size_of(item)
             self._start(group)
 
     def _put(
@@ -264,6 +275,7 @@ class Hub:
     ) -> None:
         if action != "send":
             group.pending.append(item)
+            self.backlog += size_of(item)
         elif content_filters:
             return  # The content is a template for filters; the subscribers of the fast road have none.
         else:
@@ -271,6 +283,7 @@ class Hub:
             if not payload:
                 return
             group.pending.append(payload)
+            self.backlog += len(payload) + ENTRY_OVERHEAD
         self._start(group)
 
     def _start(self, group: Group) -> None:
@@ -328,6 +341,7 @@ class Hub:
                 end += 1
             group.payload = b""
             group.work = pending[:end]  # type: ignore[assignment]
+        group.taken = end
         del pending[:end]
         if ahead:
             group.members = [subscriber for subscriber in group.subscribers if subscriber not in ahead]
@@ -364,9 +378,12 @@ class Hub:
         group.position = start + count
         done = min(count, len(members) - start)
         if group.position >= len(members):
+            taken = group.taken
+            self.backlog -= len(payload) + ENTRY_OVERHEAD * taken if payload else sum(map(size_of, group.work))
             group.members = None
             group.payload = b""
             group.work = []
+            group.taken = 0
         return done if payload else done * RECEIVE_COST
 
 

@@ -147,7 +147,7 @@ METERS = (
         "publish_requests",
         "Publish requests, by status of the answer.",
         ("status",),
-        ("200", "400", "401", "403", "413"),
+        ("200", "400", "401", "403", "413", "429"),
     ),
     Meter(
         "publish_items",
@@ -194,6 +194,12 @@ METERS = (
         "Items written to clients, by framing; each client counts.",
         ("framing",),
         ("chunk", "plain", "frame", "deflated", "each"),
+    ),
+    Meter(
+        "backlog",
+        "gauge",
+        "backlog_bytes",
+        "Bytes published and not written to all of their subscribers yet; each channel and framing counts once.",
     ),
     Meter("passes", "counter", "passes", "Passes over a channel's subscribers; each may carry several items."),
     Meter("filtered", "counter", "filtered", "Deliveries that a filter held back."),
@@ -273,6 +279,7 @@ class Metrics:
     publish_bytes: int
     duplicates: int
     deliveries: Tally
+    backlog: int
     passes: int
     filtered: int
     disconnects: Tally

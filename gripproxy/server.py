@@ -138,7 +138,7 @@ class Server:
             delivery.recover()
             proxy.refresh(realm)
 
-        bus = make_bus(config, delivery.receive, recover, metrics)
+        bus = make_bus(config, delivery.receive, recover, metrics, lambda: not delivery.is_full)
         instance = secrets.token_hex(4)
         subscriptions = Subscriptions(loop, hub.channels, config.limits.subscription_linger, instance)
 
@@ -195,6 +195,7 @@ class Server:
         metrics.watch("sessions", lambda: sessions.count(loop.time()))
         metrics.watch("session_drops", lambda: sessions.drops)
         metrics.watch("certificates", lambda: certificates.seconds_left(time.time()))
+        metrics.watch("backlog", lambda: hub.backlog)
 
         tls = certificates.listener() if certificates else None
         client_doors = [

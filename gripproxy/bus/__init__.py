@@ -19,9 +19,16 @@ Sink = Callable[[str, tuple[Item, ...]], None]
 # What a realm (None: every one) does to find out what it may have missed.
 OnRecover = Callable[[str | None], None]
 
+# Whether this process can take more of what is published.
+HasRoom = Callable[[], bool]
+
 
 class Bus(Protocol):
     """Takes batches to every process's sink, in the order in which one publisher handed them over."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether this process has more to write than it may (limits.backlog), so that its doors take nothing."""
 
     async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
         """Hand a batch to every process.
@@ -42,27 +49,27 @@ class Bus(Protocol):
         """Let go of everything; what was published before is handed over first."""
 
 
-def _redis(settings: Settings, sink: Sink, on_recover: OnRecover, metrics: Metrics) -> Bus:
+def _redis(settings: Settings, sink: Sink, on_recover: OnRecover, metrics: Metrics, has_room: HasRoom) -> Bus:
     from gripproxy.bus.redis import RedisBus  # the library is an extra
 
-    return RedisBus(settings, sink, on_recover, metrics)
+    return RedisBus(settings, sink, on_recover, metrics, has_room)
 
 
 # By the scheme of the configured URL; each entry takes the settings, this process's ends of the bus and its counters.
-BUSES: dict[str, Callable[[Settings, Sink, OnRecover, Metrics], Bus]] = {
-    "local": lambda settings, sink, on_recover, metrics: LocalBus(sink, metrics, on_recover),
+BUSES: dict[str, Callable[[Settings, Sink, OnRecover, Metrics, HasRoom], Bus]] = {
+    "local": lambda settings, sink, on_recover, metrics, has_room: LocalBus(sink, metrics, on_recover, has_room),
     "redis": _redis,
     "rediss": _redis,
 }
 
 
-def make_bus(config: Config, sink: Sink, on_recover: OnRecover, metrics: Metrics) -> Bus:
+def make_bus(config: Config, sink: Sink, on_recover: OnRecover, metrics: Metrics, has_room: HasRoom) -> Bus:
     """Return the bus that the configuration names.
 
     Raises: ConfigError when its library is missing.
     """
     require_library(config)
-    return BUSES[config.bus.scheme](config.bus, sink, on_recover, metrics)
+    return BUSES[config.bus.scheme](config.bus, sink, on_recover, metrics, has_room)
 
 
 def require_library(config: Config) -> None:

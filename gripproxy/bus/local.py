@@ -16,18 +16,26 @@ log = logging.getLogger("gripproxy.bus")
 class LocalBus:
     """Calls ``sink(realm, items)`` for each batch."""
 
-    __slots__ = ("_metrics", "_on_recover", "_sink")
+    __slots__ = ("_has_room", "_metrics", "_on_recover", "_sink")
 
     def __init__(
         self,
         sink: Callable[[str, tuple[Item, ...]], None],
         metrics: Metrics | None = None,
         on_recover: Callable[[str | None], None] = lambda realm: None,
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``has_room`` tells whether this process can take more."""
         self._sink = sink
         self._on_recover = on_recover
+        self._has_room = has_room
         self._metrics = metrics if metrics is not None else Metrics()
         self._metrics.bus_up = 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether publishers should wait, because too much is not written yet."""
+        return not self._has_room()
 
     async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
         """Deliver a batch to this process's subscribers; what goes wrong there is logged and counted."""

@@ -50,6 +50,9 @@ RECENT_AGE = 10.0
 RETRY_FIRST = 0.05
 RETRY_MOST = 1.0
 
+# Seconds between two looks whether there is room again (limits.backlog).
+FULL_TICK = 0.01
+
 # Bytes of entries after which the loop is left to others.
 BREATH = 65_536
 
@@ -70,6 +73,7 @@ class _Batch:
 class RedisBus:
     """The bus at a ``redis://`` or ``rediss://`` URL.
 
+    ``has_room()`` tells whether this process can take more; until then entries stay in Redis, for ``keep`` seconds.
     ``sink(realm, items)`` takes every batch, ``on_recover(realm)`` every request to recover; ``on_gap()`` is called
     when something may be lost.
     """
@@ -80,7 +84,9 @@ class RedisBus:
         sink: Callable[[str, tuple[Item, ...]], None],
         on_recover: Callable[[str | None], None],
         metrics: Metrics,
+        has_room: Callable[[], bool],
     ) -> None:
+        self._has_room = has_room
         self._key = settings.key
         self._keep = settings.keep
         self._timeout = settings.timeout
@@ -116,6 +122,11 @@ class RedisBus:
         self._read_from = ""
         self._ledger = Ledger()
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether this process has more to write than it may; then it reads no entries either."""
+        return not self._has_room()
 
     async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
         """Append a batch to the stream.
@@ -273,6 +284,8 @@ class RedisBus:
                 began = self._loop.time()
                 replies: Any = await self._reader.xread({self._key: self._position}, ROUND_MAX, BLOCK)
                 for identifier, fields in entries_of(replies):
+                    while self.is_full:  # noqa: ASYNC110  # rare
+                        await asyncio.sleep(FULL_TICK)
                     await self._take(identifier, fields)
                 # Whoever was away for so long may have missed what was trimmed meanwhile.
                 is_sure = self._loop.time() - began < self._keep / 2

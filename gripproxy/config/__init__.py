@@ -152,6 +152,9 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hold_body: Positive = 100_000
     # Bytes not yet taken by one client before it is cut (dead, or too slow for its channels), or recovers by its link.
     unsent: Positive = 1_048_576
+    # Bytes that wait to be written, of all channels, before publishes are answered 429; 0 = without limit. It bounds
+    # memory and is no speed limit: 64 of the largest requests, which a machine that is not overrun writes in a second.
+    backlog: Count = 67_108_864
     # Bytes of one WebSocket message, either way.
     websocket_message: Positive = 1_048_576
     # Bytes of a client's WebSocket messages that wait for the backend before no more are read.

@@ -62,6 +62,8 @@ ERROR_MAX = 1000
 # Fastly's publishers may send their token under this name.
 FASTLY_KEY = "Fastly-Key"
 
+FULL = "Too much is published and not written to its subscribers yet (limits.backlog); nothing was published."
+
 # The publisher may repeat at once. The wait is short: pypubcontrol sleeps it inside the request that publishes.
 RETRY_SOON: Fields = ((b"Retry-After", b"1"),)
 
@@ -136,6 +138,8 @@ class Control:
         self._admit(request, realm, form)
         check_content(request)
         body = await read_body(request, self._body_max)
+        if self._bus.is_full:
+            raise RefusalError(429, FULL, RETRY_SOON)
         items = parse_items(body)
         if realm in self._item_max:
             check_sizes(items, self._item_max[realm])

@@ -24,7 +24,7 @@ from gripproxy.transports import Outcome
 from gripproxy.transports.holds import Hold, Holds
 from gripproxy.zeromq.commands import Commands
 from gripproxy.zeromq.faults import Faults
-from gripproxy.zeromq.inputs import TURN_BYTES, TURN_MESSAGES, Intake, read_pull, read_sub
+from gripproxy.zeromq.inputs import FULL_TICK, TURN_BYTES, TURN_MESSAGES, Intake, read_pull, read_sub
 from gripproxy.zeromq.presence import Presence
 from gripproxy.zeromq.sockets import Publisher, Sockets, require_pyzmq
 from gripproxy.zeromq.statistics import Statistics
@@ -179,6 +179,9 @@ class Zeromq:
         import zmq
 
         while True:
+            # What is not read stays with the publishers, whose sockets then block or drop.
+            while self._intake.is_full:  # noqa: ASYNC110  # rare
+                await asyncio.sleep(FULL_TICK)
             messages = [await socket.recv_multipart()]
             size = sum(map(len, messages[0]))
             while len(messages) < TURN_MESSAGES and size < TURN_BYTES:

@@ -107,6 +107,10 @@ class Commands:
         return Reply(dict(self._addresses))
 
     async def _publish(self, args: Mapping[str, Any]) -> Reply:
+        if self._bus.is_full:
+            reason = "too much is published and not written yet (limits.backlog)"
+            self._faults.add("command", f"refused to publish: {reason}")
+            return Reply(reason, SERVICE_UNAVAILABLE)
         try:
             items = parse_published(args)
             for index, item in enumerate(items):

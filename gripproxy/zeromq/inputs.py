@@ -18,6 +18,9 @@ log = logging.getLogger("gripproxy.zeromq")
 TURN_MESSAGES = 64
 TURN_BYTES = 262_144
 
+# Seconds between two looks whether there is room again (limits.backlog).
+FULL_TICK = 0.01
+
 
 class Intake:
     """What becomes of messages: their items go to the bus, what is wrong is dropped."""
@@ -32,6 +35,11 @@ class Intake:
     def configure(self, config: Config) -> None:
         """Take items by other limits from now on."""
         self._item_max = config.realms[self._realm].max_item
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be read for now."""
+        return self._bus.is_full
 
     async def publish(self, name: str, messages: list[list[bytes]], read: Callable[[list[bytes]], Item]) -> None:
         """Publish the items of messages, each a list of parts, in one batch; ``name`` is the input's, for the log."""

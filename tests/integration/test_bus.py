@@ -75,13 +75,14 @@ def held_on() -> Iterator[Callable[[Proxy], Stream]]:
 
 
 @pytest.fixture
-def node(processes: Processes, redis: Redis) -> Callable[[str], Proxy]:
-    """Starts a proxy that is on the bus."""
+def node(processes: Processes, redis: Redis) -> Callable[..., Proxy]:
+    """Starts a proxy that is on the bus; settings are variables without their prefix."""
 
-    def start(backend_url: str) -> Proxy:
+    def start(backend_url: str, **settings: str) -> Proxy:
         listen, control = free_port(), free_port()
         addresses = ("--listen", f"127.0.0.1:{listen}", "--control", f"127.0.0.1:{control}", "--backend", backend_url)
         environment = {"PYTHONPATH": str(ROOT), "GRIPPROXY__BUS__URL": redis.url}
+        environment |= {f"GRIPPROXY__{name}": value for name, value in settings.items()}
         command = (sys.executable, "-m", "gripproxy", "run", *addresses)
         process = processes.start("proxy", *command, environment=environment, ports=[listen, control])
         return Proxy(f"http://127.0.0.1:{listen}", f"http://127.0.0.1:{control}", process)
@@ -158,6 +159,20 @@ def test_what_any_takes_reaches_the_clients_of_all_in_one_order(
         if line.endswith("+"):
             assert line[:-1] == got[0][got[0].index(line) - 1]
     assert PASSWORD not in "".join(one.process.output() for one in nodes)
+
+
+def test_a_proxy_that_has_too_much_to_write_reads_on_later(
+    redis: Redis, node: Callable[..., Proxy], backend: str, held_on: Callable[[Proxy], Stream]
+) -> None:
+    """Entries wait in Redis; nothing of them is lost, and the order stays."""
+    redis.start()
+    quick, full = node(backend), node(backend, LIMITS__BACKLOG="1")
+    wait_for_bus(quick, full)
+    stream = held_on(full)
+    wait_for(lambda: metric(full, "subscriptions") == 1, "nobody is held")
+    for number in range(100):
+        assert 200 == publish(quick, f"{number}")
+    assert [b"%d\n" % number for number in range(100)] == [stream.line() for _ in range(100)]
 
 
 def test_a_restart_of_redis_loses_and_doubles_nothing(

@@ -1,5 +1,6 @@
 """From the bus to the hub: once, in order, and late rather than never."""
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 
 from gripproxy.config import Limits
 from gripproxy.delivery import Delivery
+from gripproxy.grip import wire
 from gripproxy.grip.item import HttpStream, Item
+from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
 
 
@@ -219,3 +222,70 @@ def test_other_limits_count_for_what_waits_too(delivery: Delivery, hub: FakeHub,
     delivery.configure(Limits(message_wait=1.0))
     loop.advance(1.0)
     assert [("r", "1"), ("r", "3")] == hub.delivered
+
+
+# --- what is not written yet
+
+
+@pytest.fixture
+def real(loop: Loop, metrics: Metrics) -> tuple[Delivery, Hub]:
+    """A delivery with a real hub and two streams on the channel c."""
+    hub = Hub(loop, lambda subscriber, error: None)  # type: ignore[arg-type]
+    for _ in range(2):
+        hub.subscribe(Client(), "r", "c", wire.PLAIN)  # type: ignore[arg-type]
+    return Delivery(hub, Limits(backlog=500), metrics, loop), hub  # type: ignore[arg-type]
+
+
+class Client:
+    """A stream that takes everything."""
+
+    def __init__(self) -> None:
+        self.transport = self
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None: ...
+
+
+def test_it_is_full_while_too_much_is_not_written(real: tuple[Delivery, Hub], loop: Loop) -> None:
+    delivery, _ = real
+    assert not delivery.is_full
+    delivery.receive("r", tuple(item(None) for _ in range(10)))
+    assert delivery.is_full
+    while loop.soon:
+        loop.turn()
+    assert not delivery.is_full
+
+
+def test_without_a_limit_it_is_never_full(loop: Loop, metrics: Metrics) -> None:
+    hub = Hub(loop, lambda subscriber, error: None)  # type: ignore[arg-type]
+    hub.backlog = 1 << 40
+    assert not Delivery(hub, Limits(backlog=0), metrics, loop).is_full  # type: ignore[arg-type]
+
+
+def test_memory_is_bounded_however_fast_publishers_are(loop: Loop, metrics: Metrics) -> None:
+    """5,000 streams take some 600 turns for each pass, and a publish comes in each turn."""
+    limit, size = 1_000_000, 10_000
+    hub = Hub(loop, lambda subscriber, error: None)  # type: ignore[arg-type]
+    for _ in range(5_000):
+        hub.subscribe(Client(), "r", "c", wire.PLAIN)  # type: ignore[arg-type]
+    delivery = Delivery(hub, Limits(backlog=limit), metrics, loop)  # type: ignore[arg-type]
+    taken = most = 0
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            if not delivery.is_full:
+                delivery.receive("r", (Item("c", stream=HttpStream("send", b"%d" % number * (size // 4))),))
+                taken += 1
+            most = max(most, hub.backlog)
+            loop.turn()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert limit < most < limit + 2 * size
+    assert taken < 200  # of 2,000; some 110 fill the backlog, the others what the passes have taken from it
+    assert peak < 4 * limit  # the backlog, and as much history
+    while loop.soon:
+        loop.turn()
+    assert 0 == hub.backlog

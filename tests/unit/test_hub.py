@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gripproxy.grip import wire
+from gripproxy.grip.history import size_of
 from gripproxy.grip.item import HttpStream, Item, WsMessage
-from gripproxy.hub import EACH, GONE, PASS_BYTES, WRITES_WHEN_BUSY, WRITES_WHEN_QUIET, Hub
+from gripproxy.hub import EACH, ENTRY_OVERHEAD, GONE, PASS_BYTES, WRITES_WHEN_BUSY, WRITES_WHEN_QUIET, Hub
 
 REALM = "r"
 
@@ -327,6 +328,74 @@ def test_everybody_hears_each_item_of_their_time_once_and_in_order(steps: list[t
         assert len(heard) >= len(everything) - since[id(client)]
         assert everything[len(everything) - len(heard) :] == heard
     assert len(clients) == hub.subscriptions
+
+
+# --- what is not written yet
+
+
+def test_the_backlog_is_what_is_pending_and_in_passes_under_way(hub: Hub, loop: Loop) -> None:
+    """A payload counts once, however many it is for."""
+    for _ in range(WRITES_WHEN_QUIET + 1):
+        subscribed(hub)
+    hub.deliver(REALM, stream(b"abc"))
+    assert 3 + ENTRY_OVERHEAD == hub.backlog
+    loop.turn()
+    hub.deliver(REALM, stream(b"de"))
+    assert 5 + 2 * ENTRY_OVERHEAD == hub.backlog
+    loop.turn()
+    loop.turn()
+    assert 2 + ENTRY_OVERHEAD == hub.backlog
+    loop.run()
+    assert 0 == hub.backlog
+
+
+def test_each_framing_and_the_slow_road_have_a_backlog_of_their_own(hub: Hub, loop: Loop) -> None:
+    item, close = stream(b"abc"), stream(b"", "close")
+    for framing in (wire.PLAIN, wire.CHUNK, EACH):
+        subscribed(hub, framing)
+    hub.deliver(REALM, item)
+    hub.deliver(REALM, close)
+    assert 3 + len(wire.chunk(b"abc")) + 2 * ENTRY_OVERHEAD + size_of(item) + 3 * size_of(close) == hub.backlog
+    loop.run()
+    assert 0 == hub.backlog
+
+
+def test_what_nobody_gets_is_no_backlog(hub: Hub, loop: Loop) -> None:
+    hub.deliver(REALM, stream(b"abc"))
+    client = subscribed(hub)
+    hub.deliver(REALM, stream(b"%I", filters=("build-id",)))
+    assert 0 == hub.backlog
+    hub.deliver(REALM, stream(b"abc"))
+    hub.unsubscribe(client, REALM, "c", wire.PLAIN)
+    loop.run()
+    assert 0 == hub.backlog
+
+
+@given(
+    st.lists(
+        st.sampled_from(["send", "close", "message", "turn", "join", "leave"]),
+        max_size=60,
+    )
+)
+def test_the_backlog_ends_at_nothing(steps: list[str]) -> None:
+    loop = Loop()
+    hub = Hub(loop, lambda subscriber, error: None)  # type: ignore[arg-type]
+    clients: list[tuple[Client, str]] = []
+    for number, step in enumerate(steps):
+        framing = (wire.PLAIN, wire.FRAME, EACH)[number % 3]
+        if step == "turn":
+            loop.turn()
+        elif step == "join":
+            clients.append((subscribed(hub, framing), framing))
+        elif step == "leave" and clients:
+            client, framing = clients.pop()
+            hub.unsubscribe(client, REALM, "c", framing)
+        elif step == "message":
+            hub.deliver(REALM, message(b"x" * number))
+        elif step in ("send", "close"):
+            hub.deliver(REALM, stream(b"x" * number, step))
+    loop.run()
+    assert 0 == hub.backlog
 
 
 # --- subscribers that change their group

@@ -24,9 +24,11 @@ def test_a_scheme_is_the_lower_case_word_before_the_colon(scheme: str) -> None:
 
 
 def test_the_local_bus_is_the_default() -> None:
-    made = make_bus(load(None, {}, {"backend": "http://127.0.0.1:8000"}), lambda realm, items: None, print, Metrics())
+    config = load(None, {}, {"backend": "http://127.0.0.1:8000"})
+    made = make_bus(config, lambda realm, items: None, print, Metrics(), lambda: False)
 
     assert {"publish", "recover", "run", "close"} <= set(dir(made))
+    assert made.is_full
     assert "LocalBus" == type(made).__name__
 
 

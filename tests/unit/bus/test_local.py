@@ -35,6 +35,14 @@ def test_a_batch_is_delivered_in_the_turn_of_its_publish() -> None:
     assert "sink" == order[0]
 
 
+def test_it_is_full_when_the_process_has_no_room() -> None:
+    has_room = True
+    bus = LocalBus(lambda *_: None, has_room=lambda: has_room)
+    assert not bus.is_full
+    has_room = False
+    assert bus.is_full
+
+
 def test_a_failing_sink_is_logged_and_counted_and_the_publisher_does_not_hear_of_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

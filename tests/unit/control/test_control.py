@@ -80,6 +80,7 @@ class Bus:
         self.published: list[tuple[str, tuple[Item, ...]]] = []
         self.recovered: list[str] = []
         self.error = error
+        self.is_full = False
 
     async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
         if self.error is not None:
@@ -232,6 +233,22 @@ def test_a_malformed_batch_is_refused_whole(body: bytes) -> None:
     assert 400 == status
     assert text.endswith("\n")
     assert [] == door.bus.published
+
+
+def test_too_much_that_is_not_written_yet_refuses_a_publish() -> None:
+    """Nothing of it is taken, and the publisher may repeat it soon."""
+    door = Door()
+    door.bus.is_full = True
+    request = Request()
+
+    status, text = door.answer(request)
+
+    assert (429, True) == (status, text.endswith("(limits.backlog); nothing was published.\n"))
+    assert b"\r\nRetry-After: 1\r\n" in request.writer.written
+    assert b"\r\nConnection: keep-alive\r\n" in request.writer.written
+    assert ([], 1) == (door.bus.published, door.metrics.publishes["429"])
+    door.bus.is_full = False
+    assert (200, "Published\n") == door.ask("/publish/")
 
 
 def test_one_bad_item_refuses_the_batch_and_is_named() -> None:

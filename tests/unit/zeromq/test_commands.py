@@ -155,6 +155,14 @@ def test_a_bus_that_is_down_is_said(method: bytes, args: dict[str, Any]) -> None
     assert (1, 0) == (world.metrics.bus_errors, world.metrics.publish_items["http-stream", "accepted"])
 
 
+def test_too_much_that_is_not_written_yet_refuses_a_publish(world: Asked) -> None:
+    world.bus.is_full = True
+    text = b"too much is published and not written yet (limits.backlog)"
+
+    assert refused(b"service-unavailable", value=text) == world.ask(b"publish", items=[GOOD])
+    assert [] == world.bus.published
+
+
 def test_another_limit_counts_from_then_on(world: Asked) -> None:
     world.commands.configure(Config(zeromq=SETTINGS, realms={"default": Realm(max_item=5)}))
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gripproxy.bus.local import LocalBus
 from gripproxy.config import Config, Realm, Route
 from gripproxy.config import Zeromq as Settings
 from gripproxy.errors import ItemError
@@ -23,6 +24,7 @@ class Bus:
         self.published: list[tuple[str, tuple[Item, ...]]] = []
         self.recovered: list[str] = []
         self.error = error
+        self.is_full = False
 
     async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
         if self.error is not None:
@@ -110,3 +112,12 @@ def test_a_message_to_subscribers_is_channel_and_item(parts: list[bytes]) -> Non
     assert Item("b", stream=HttpStream("send", b"12345")) == read_sub([b"b", GOOD])
     with pytest.raises(ItemError, match=f"channel and item, not {len(parts)}"):
         read_sub(parts)
+
+
+def test_an_intake_is_full_when_its_bus_is() -> None:
+    has_room = True
+    bus = LocalBus(lambda realm, items: None, Metrics(), has_room=lambda: has_room)
+    intake = Intake(Config(routes=ROUTES), bus, Metrics(), lambda: 0.0)
+    assert not intake.is_full
+    has_room = False
+    assert intake.is_full
