@@ -30,9 +30,17 @@ class InstructError(GripError):
 
 
 class ItemError(GripError):
-    """A published item is malformed; nothing of its batch was published."""
+    """A published item is malformed; nothing of its batch was published.
+
+    ``item`` is its place in the batch, ``field`` the member of it that is wrong, as far as there is one.
+    """
 
     status = 400
+
+    def __init__(self, message: str, item: int | None = None, field: str = "") -> None:
+        super().__init__(message)
+        self.item = item
+        self.field = field
 
 
 class AuthError(GripError):

@@ -25,6 +25,7 @@ from gripproxy.control.answer import (
     JSON,
     TEXT,
     Answer,
+    Members,
     RefusalError,
     encode_answer,
     encode_body,
@@ -41,7 +42,7 @@ from gripproxy.control.request import (
     request_log,
     resolve,
 )
-from gripproxy.errors import AuthError, GripError
+from gripproxy.errors import AuthError, GripError, ItemError
 from gripproxy.grip.fields import Fields
 from gripproxy.grip.item import Item, parse_items
 from gripproxy.metrics import CONTENT_TYPE as METRICS_TYPE
@@ -128,6 +129,8 @@ class Control:
         except AuthError as error:
             fields: Fields = ((b"WWW-Authenticate", challenge(target.realm).encode()),) if error.status == 401 else ()
             answer = self._refuse(request, target, form, RefusalError(error.status, str(error), fields))
+        except ItemError as error:
+            answer = self._refuse(request, target, form, RefusalError(400, str(error), members=place_of(error)))
         except GripError as error:
             answer = self._refuse(request, target, form, RefusalError(error.status, str(error)))
         # aiohttp asks a response for no more than an Answer has.
@@ -249,7 +252,8 @@ class Control:
         if target.endpoint in ("publish", "recover", "reload"):
             self._refusals.add(refusal.status, target, request.protocol.peername, text)
         idle_time = None if refusal.is_last or not request.keep_alive else self._idle_time
-        return encode_answer(refusal.status, form, text, idle_time, refusal.fields, request.method == "HEAD")
+        is_head = request.method == "HEAD"
+        return encode_answer(refusal.status, form, text, idle_time, refusal.fields, is_head, refusal.members)
 
 
 class Refusals:
@@ -281,6 +285,11 @@ def check_sizes(items: tuple[Item, ...], item_max: int) -> None:
     """Raises: RefusalError naming the first item with a content larger than the realm allows."""
     for index, item in enumerate(items):
         if item.content_size > item_max:
-            raise RefusalError(
-                413, f"items[{index}]: a content is larger than {item_max} bytes (the realm's max_item)."
-            )
+            text = f"items[{index}]: a content is larger than {item_max} bytes (the realm's max_item)."
+            raise RefusalError(413, text, members=(("item", index),))
+
+
+def place_of(error: ItemError) -> Members:
+    """Return which item of a batch is wrong, and which member of it, as JSON's members."""
+    item: Members = (("item", error.item),) if error.item is not None else ()
+    return item + ((("field", error.field),) if error.field else ())

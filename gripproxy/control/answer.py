@@ -19,14 +19,24 @@ CONTENT_TYPES = {TEXT: b"text/plain; charset=utf-8", JSON: b"application/json"}
 RANGES = {TEXT: ("*/*", "text/*", TEXT), JSON: ("*/*", "application/*", JSON)}
 
 
-class RefusalError(GripError):
-    """A request that is answered with an error; ``is_last`` when what follows on the connection is not to be read."""
+# Names and values of a JSON object.
+Members = tuple[tuple[str, int | str], ...]
 
-    def __init__(self, status: int, text: str, fields: Fields = (), is_last: bool = False) -> None:
+
+class RefusalError(GripError):
+    """A request that is answered with an error.
+
+    ``is_last`` when what follows on the connection is not to be read; ``members`` are said beside the text, in JSON.
+    """
+
+    def __init__(
+        self, status: int, text: str, fields: Fields = (), is_last: bool = False, members: Members = ()
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.fields = fields
         self.is_last = is_last
+        self.members = members
 
 
 class Answer:
@@ -52,12 +62,18 @@ class Answer:
 
 @lru_cache(maxsize=256)
 def encode_answer(
-    status: int, form: str | None, text: str, keep_alive: int | None, fields: Fields = (), head_only: bool = False
+    status: int,
+    form: str | None,
+    text: str,
+    keep_alive: int | None,
+    fields: Fields = (),
+    head_only: bool = False,
+    members: Members = (),
 ) -> Answer:
     """Return text, or its JSON form, as an Answer; ``keep_alive`` is the idle time to announce, None closes."""
     if form == JSON:
         member = "message" if status < 400 else "error"
-        content = json.dumps({member: text}, separators=(",", ":"))
+        content = json.dumps({member: text, **dict(members)}, separators=(",", ":"))
     else:
         content = text
     body = content.encode("utf-8", "backslashreplace") + b"\n"

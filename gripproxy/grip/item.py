@@ -148,12 +148,13 @@ def read_items(
         raise ItemError(f"Invalid format: items: must be a list, not {shown(items)}")
     if len(items) > items_max:
         raise ItemError(f"Invalid format: items: must be at most {items_max}, not {len(items)}")
-    read = read or parse_item
-    return tuple([read(item, f"Invalid format: items[{index}]") for index, item in enumerate(items)])
+    if read is not None:
+        return tuple([read(item, f"Invalid format: items[{index}]") for index, item in enumerate(items)])
+    return tuple([parse_item(item, f"Invalid format: items[{index}]", index) for index, item in enumerate(items)])
 
 
-def parse_item(value: Any, where: str) -> Item:
-    """Read one item from plain values; ``where`` is what errors call it.
+def parse_item(value: Any, where: str, place: int | None = None) -> Item:
+    """Read one item from plain values; ``where`` is what errors call it, ``place`` its number in a batch.
 
     Contents may also be bytes, as they are in Pushpin's tnetstring items.
 
@@ -163,7 +164,7 @@ def parse_item(value: Any, where: str) -> Item:
     try:
         return _item(value)
     except WrongError as wrong:
-        raise ItemError(f"{where}{wrong.path}: {wrong.problem}") from None
+        raise ItemError(f"{where}{wrong.path}: {wrong.problem}", place, wrong.path.removeprefix(".")) from None
 
 
 def _item(value: Any) -> Item:

@@ -97,6 +97,13 @@ def test_any_text_can_be_sent_and_its_length_is_right(text: str, form: str | Non
         assert {"error": text} == json.loads(body)
 
 
+def test_an_error_may_have_members_of_its_own() -> None:
+    members = (("item", 1), ("field", "channel"))
+    answer = encode_answer(400, JSON, "wrong", None, (), False, members)
+    assert answer.wire.endswith(b'{"error":"wrong","item":1,"field":"channel"}\n')
+    assert encode_answer(400, TEXT, "wrong", None, (), False, members).wire.endswith(b"\r\n\r\nwrong\n")
+
+
 def test_the_same_answer_is_encoded_once() -> None:
     assert encode_answer(200, TEXT, "Published", 75) is encode_answer(200, TEXT, "Published", 75)
 

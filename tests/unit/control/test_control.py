@@ -235,6 +235,30 @@ def test_a_malformed_batch_is_refused_whole(body: bytes) -> None:
     assert [] == door.bus.published
 
 
+@pytest.mark.parametrize(
+    ("path", "second", "status", "place"),
+    [
+        ("/publish/", {"channel": "a", "formats": {"ws-message": {"content": 1}}}, 400,
+         {"item": 1, "field": "formats.ws-message.content"}),
+        ("/publish/", {"channel": "a"}, 400, {"item": 1}),
+        ("/realm/small/publish/", {"channel": "a", "http-stream": {"content": "1234"}}, 413, {"item": 1}),
+    ],
+)  # fmt: skip
+def test_json_says_which_item_is_wrong_and_where(
+    path: str, second: dict[str, Any], status: int, place: dict[str, Any]
+) -> None:
+    batch = {"items": [{"channel": "a", "http-stream": {"content": "x"}}, second]}
+
+    answered, text = Door().ask(path, body=json.dumps(batch).encode(), Accept="application/json")
+
+    error = json.loads(text)
+    assert (status, "items[1]" in error.pop("error"), place) == (answered, True, error)
+
+
+def test_an_error_of_the_whole_batch_has_no_place() -> None:
+    assert {"error"} == json.loads(Door().ask("/publish/", body=b"[]", Accept="application/json")[1]).keys()
+
+
 def test_too_much_that_is_not_written_yet_refuses_a_publish() -> None:
     """Nothing of it is taken, and the publisher may repeat it soon."""
     door = Door()
