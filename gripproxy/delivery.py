@@ -13,6 +13,7 @@ from gripproxy.grip.sequencer import Sequencer
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
 from gripproxy.sessions import Sessions
+from gripproxy.unheard import Unheard
 
 log = logging.getLogger("gripproxy.delivery")
 
@@ -32,6 +33,7 @@ class Delivery:
         self._sessions = sessions if sessions is not None else Sessions(limits)
         self._loop = loop
         self._metrics = metrics
+        self._unheard = Unheard()
         self._sequencer = Sequencer()
         self._handle: asyncio.TimerHandle | None = None
         self.configure(limits)
@@ -65,10 +67,15 @@ class Delivery:
         now = self._loop.time()
         for item in items:
             key = (realm, item.channel)
-            for due in sequencer.push(key, item, now, key in hub.channels):
+            has_subscribers = key in hub.channels
+            due = sequencer.push(key, item, now, has_subscribers)
+            for one in due:
                 if sessions.trails:
-                    sessions.note(key, due)
-                hub.deliver(realm, due)
+                    sessions.note(key, one)
+                hub.deliver(realm, one)
+            if due and not has_subscribers:
+                self._metrics.unheard += len(due)
+                self._unheard.add(realm, item.channel, now)
         if sequencer.deadline is not None and self._handle is None:
             self._wait(sequencer.deadline)
 
@@ -105,6 +112,7 @@ class Delivery:
     def forget_channel(self, realm: str, channel: str) -> None:
         """Note that a channel's last subscriber has left."""
         self._sequencer.forget((realm, channel))
+        self._unheard.had(realm, channel)
 
     def recover(self) -> None:
         """Forget what was delivered, so that the next hold is compared with nothing."""
@@ -128,6 +136,8 @@ class Delivery:
         for key, item in self._sequencer.due(self._loop.time()):
             assert isinstance(key, tuple)
             self._metrics.gaps["late"] += 1
+            if key not in self._hub.channels:
+                self._metrics.unheard += 1
             log.debug("channel %r: item %r has waited for %r long enough", item.channel, item.id, item.prev_id)
             self._sessions.note(key, item)
             self._hub.deliver(key[0], item)

@@ -201,6 +201,7 @@ METERS = (
         "backlog_bytes",
         "Bytes published and not written to all of their subscribers yet; each channel and framing counts once.",
     ),
+    Meter("unheard", "counter", "items_unheard", "Items for channels that had no subscriber."),
     Meter("passes", "counter", "passes", "Passes over a channel's subscribers; each may carry several items."),
     Meter("filtered", "counter", "filtered", "Deliveries that a filter held back."),
     Meter("disconnects", "counter", "disconnects", "Held clients whose connection ended, by reason.", ("reason",)),
@@ -280,6 +281,7 @@ class Metrics:
     duplicates: int
     deliveries: Tally
     backlog: int
+    unheard: int
     passes: int
     filtered: int
     disconnects: Tally

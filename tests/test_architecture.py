@@ -43,6 +43,7 @@ FLOORS = {
     "hub": 2,
     "subscriptions": 2,
     "sessions": 2,
+    "unheard": 2,
     "metrics": 2,
     "collector": 2,
     "certificates": 2,

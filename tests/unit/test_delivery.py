@@ -1,5 +1,6 @@
 """From the bus to the hub: once, in order, and late rather than never."""
 
+import logging
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -224,7 +225,7 @@ def test_other_limits_count_for_what_waits_too(delivery: Delivery, hub: FakeHub,
     assert [("r", "1"), ("r", "3")] == hub.delivered
 
 
-# --- what is not written yet
+# --- what is not written yet, and channels without subscribers
 
 
 @pytest.fixture
@@ -262,6 +263,35 @@ def test_without_a_limit_it_is_never_full(loop: Loop, metrics: Metrics) -> None:
     hub = Hub(loop, lambda subscriber, error: None)  # type: ignore[arg-type]
     hub.backlog = 1 << 40
     assert not Delivery(hub, Limits(backlog=0), metrics, loop).is_full  # type: ignore[arg-type]
+
+
+def test_items_for_nobody_are_counted_and_their_channels_told_once(
+    delivery: Delivery, metrics: Metrics, loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    delivery.receive("r", (item("1"), item("1", channel="d"), item("1", channel="d"), item("2", channel="d")))
+    delivery.receive("s", (item("4", "3", channel="c"),))
+    assert 3 == metrics.unheard
+    assert ["realm r: published to 1", "realm s: published to 1"] == [
+        message.partition(" channel")[0] for message in caplog.messages
+    ]
+
+
+def test_a_channel_whose_last_subscriber_has_left_is_not_told(
+    delivery: Delivery, hub: FakeHub, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    hub.channels.clear()
+    delivery.forget_channel("r", "c")
+    delivery.receive("r", (item("1"),))
+    assert (1, []) == (metrics.unheard, caplog.messages)
+
+
+def test_what_was_late_for_nobody_is_counted(delivery: Delivery, hub: FakeHub, metrics: Metrics, loop: Loop) -> None:
+    delivery.receive("r", (item("1"), item("3", "2")))
+    hub.channels.clear()
+    loop.advance(5)
+    assert 1 == metrics.unheard
 
 
 def test_memory_is_bounded_however_fast_publishers_are(loop: Loop, metrics: Metrics) -> None:
