@@ -7,11 +7,13 @@ the item that their client is at, and what came since a moment. A moment is a nu
 import asyncio
 import logging
 
+from gripproxy.audience import Audience
 from gripproxy.config import Limits
 from gripproxy.grip.item import Item
 from gripproxy.grip.sequencer import Sequencer
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
+from gripproxy.receipts import DELIVERED, DUPLICATE, WAITING, Receipt
 from gripproxy.sessions import Sessions
 from gripproxy.unheard import Unheard
 
@@ -60,14 +62,15 @@ class Delivery:
         """Whether more waits to be written than may, so that publishers have to wait."""
         return self._hub.backlog >= self._backlog_max > 0
 
-    def receive(self, realm: str, items: tuple[Item, ...]) -> None:
-        """Take items from the bus, in their order."""
+    def receive(self, realm: str, items: tuple[Item, ...], receipt: Receipt | None = None) -> None:
+        """Take items from the bus, in their order; a receipt is told what becomes of those that it is for."""
         hub, sequencer, sessions = self._hub, self._sequencer, self._sessions
         self._begin_turn()
         now = self._loop.time()
+        delivered: list[Item] = []
         for item in items:
             key = (realm, item.channel)
-            has_subscribers = key in hub.channels
+            has_subscribers, duplicates = key in hub.channels, sequencer.duplicates
             due = sequencer.push(key, item, now, has_subscribers)
             for one in due:
                 if sessions.trails:
@@ -76,8 +79,21 @@ class Delivery:
             if due and not has_subscribers:
                 self._metrics.unheard += len(due)
                 self._unheard.add(realm, item.channel, now)
+            if receipt is not None:
+                receipt.note(item, DUPLICATE if sequencer.duplicates > duplicates else WAITING)
+                delivered += [one for one in due if one in receipt]
+        if receipt is not None:
+            self._tell(receipt, realm, delivered)
         if sequencer.deadline is not None and self._handle is None:
             self._wait(sequencer.deadline)
+
+    def _tell(self, receipt: Receipt, realm: str, items: list[Item]) -> None:
+        """Tell a receipt of its items that went out: who gets them now, and when they are written."""
+        audience = Audience(self._hub)
+        counts = {channel: audience.count(realm, channel) for channel in {item.channel for item in items}}
+        for item in items:
+            receipt.note(item, DELIVERED, counts[item.channel])
+        receipt.expect(sum(self._hub.mark(realm, channel, receipt.on_written) for channel in counts))
 
     @property
     def moment(self) -> int:

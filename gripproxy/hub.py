@@ -24,6 +24,7 @@ from typing import Protocol
 from gripproxy.grip import wire
 from gripproxy.grip.history import size_of
 from gripproxy.grip.item import Item
+from gripproxy.marks import Marks
 
 # The slow road: every item is handed to each subscriber by itself (filters, long-polls, reliable streams).
 EACH = "each"
@@ -151,6 +152,7 @@ class Hub:
         self._groups: dict[tuple[str, str, str], Group] = {}
         self._queue: deque[Group] = deque()
         self._is_running = False
+        self._marks: Marks[Group] = Marks()
         # Bytes that are pending, and of passes under way, of all groups; a payload counts once for all its subscribers.
         self.backlog = 0
         # (realm, channel) -> subscriptions
@@ -239,8 +241,22 @@ class Hub:
 
     def subscribers(self, realm: str, channel: str) -> list[Subscriber]:
         """Return everyone who is subscribed to a channel, those without filters first."""
-        groups = (self._groups.get((framing, realm, channel)) for framing in self.deliveries)
-        return list(dict.fromkeys(one for group in groups if group is not None for one in group.subscribers))
+        return list(dict.fromkeys(one for group in self.groups(realm, channel) for one in group.subscribers))
+
+    def groups(self, realm: str, channel: str) -> list[Group]:
+        """Return the groups that a channel has."""
+        found = (self._groups.get((framing, realm, channel)) for framing in self.deliveries)
+        return [group for group in found if group is not None]
+
+    def mark(self, realm: str, channel: str, on_written: Callable[[], None]) -> int:
+        """Call ``on_written`` once for each group of a channel that has work, when the work that it has now is done.
+
+        Return how many they are.
+        """
+        groups = [group for group in self.groups(realm, channel) if group.is_queued]
+        for group in groups:
+            self._marks.add(group, group.taken + len(group.pending), on_written)
+        return len(groups)
 
     def deliver(self, realm: str, item: Item) -> None:
         """Put an item in the queue of each group that it concerns; the loop writes it from the next turn on."""
@@ -384,6 +400,8 @@ class Hub:
             group.payload = b""
             group.work = []
             group.taken = 0
+            if group in self._marks.waiting:
+                self._marks.count_down(group, taken)
         return done if payload else done * RECEIVE_COST
 
 

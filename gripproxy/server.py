@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from gripproxy import __version__
+from gripproxy.audience import Audience
 from gripproxy.backend import Backend
 from gripproxy.bus import make_bus
 from gripproxy.changes import Outcome
@@ -152,7 +153,9 @@ class Server:
         async def ask_to_reload() -> Outcome:
             return await asyncio.shield(reload.ask("a request at the control door"))
 
-        control = Control(config, start.publishers, bus, metrics, time.time, subscriptions, ask_to_reload)
+        control = Control(
+            config, start.publishers, bus, metrics, time.time, subscriptions, ask_to_reload, Audience(hub)
+        )
         publishers = web.Server(
             control.handle,
             keepalive_timeout=config.control.keepalive_timeout + KEEP_ALIVE_GRACE,

@@ -38,17 +38,20 @@ FLOORS = {
     "transports": 4,
     "backend": 3,  # hands
     "bus": 3,
+    "audience": 3,  # looks into the hub
     "routes": 2,  # memory
     "auth": 2,
     "hub": 2,
     "subscriptions": 2,
     "sessions": 2,
+    "receipts": 2,
     "unheard": 2,
     "metrics": 2,
     "collector": 2,
     "certificates": 2,
     "changes": 2,
     "grip": 1,  # the protocol
+    "marks": 1,  # the hub's; pure, too
     "config": 0,  # ground
 }
 # May be imported from everywhere: the words for what went wrong, and the version.

@@ -7,14 +7,14 @@ item of it goes out, or ``publish`` raises and none did. A publisher may therefo
 from collections.abc import Callable
 from typing import Protocol
 
-from gripproxy.bus.local import LocalBus
+from gripproxy.bus.local import LocalBus, Sink
 from gripproxy.config import Bus as Settings
 from gripproxy.config import Config
 from gripproxy.grip.item import Item
 from gripproxy.metrics import Metrics
+from gripproxy.receipts import Receipt
 
-# Where a bus leaves a realm's items in this process: what delivery begins with.
-Sink = Callable[[str, tuple[Item, ...]], None]
+__all__ = ["BUSES", "Bus", "Sink", "make_bus", "require_library"]
 
 # What a realm (None: every one) does to find out what it may have missed.
 OnRecover = Callable[[str | None], None]
@@ -30,8 +30,10 @@ class Bus(Protocol):
     def is_full(self) -> bool:
         """Whether this process has more to write than it may (limits.backlog), so that its doors take nothing."""
 
-    async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
+    async def publish(self, realm: str, items: tuple[Item, ...], receipt: Receipt | None = None) -> None:
         """Hand a batch to every process.
+
+        A receipt is filled by this process alone, when the batch is at its sink: before or after the return.
 
         Raises: OSError when it could not be handed over; then no item of it was, to nobody.
         """

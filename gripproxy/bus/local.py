@@ -6,21 +6,29 @@ publisher who is told of a failure repeats the batch, and those who had been ser
 
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from gripproxy.grip.item import Item
 from gripproxy.metrics import Metrics
+from gripproxy.receipts import Receipt
 
 log = logging.getLogger("gripproxy.bus")
 
 
+class Sink(Protocol):
+    """Where a bus leaves a realm's items in this process: what delivery begins with."""
+
+    def __call__(self, realm: str, items: tuple[Item, ...], receipt: Receipt | None = None, /) -> None: ...
+
+
 class LocalBus:
-    """Calls ``sink(realm, items)`` for each batch."""
+    """Calls ``sink(realm, items)`` for each batch, and ``sink(realm, items, receipt)`` where one is asked for."""
 
     __slots__ = ("_has_room", "_metrics", "_on_recover", "_sink")
 
     def __init__(
         self,
-        sink: Callable[[str, tuple[Item, ...]], None],
+        sink: Sink,
         metrics: Metrics | None = None,
         on_recover: Callable[[str | None], None] = lambda realm: None,
         has_room: Callable[[], bool] = lambda: True,
@@ -37,10 +45,13 @@ class LocalBus:
         """Whether publishers should wait, because too much is not written yet."""
         return not self._has_room()
 
-    async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
+    async def publish(self, realm: str, items: tuple[Item, ...], receipt: Receipt | None = None) -> None:
         """Deliver a batch to this process's subscribers; what goes wrong there is logged and counted."""
         try:
-            self._sink(realm, items)
+            if receipt is None:
+                self._sink(realm, items)
+            else:
+                self._sink(realm, items, receipt)
         except Exception:
             self._metrics.sink_errors += 1
             log.exception("realm %s: delivering a batch of %d items failed; some may be lost", realm, len(items))

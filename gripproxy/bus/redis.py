@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
@@ -26,9 +27,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gripproxy.bus.entry import Entry, EntryError, Ledger, Verdict
+from gripproxy.bus.local import Sink
 from gripproxy.config import Bus as Settings
 from gripproxy.grip.item import Item
 from gripproxy.metrics import Metrics
+from gripproxy.receipts import Receipt
 
 log = logging.getLogger("gripproxy.bus")
 
@@ -67,6 +70,7 @@ class _Batch:
     items: tuple[Item, ...] | None
     size: int
     done: asyncio.Future[None]
+    receipt: Receipt | None = None
     number: int = 0
 
 
@@ -81,7 +85,7 @@ class RedisBus:
     def __init__(
         self,
         settings: Settings,
-        sink: Callable[[str, tuple[Item, ...]], None],
+        sink: Sink,
         on_recover: Callable[[str | None], None],
         metrics: Metrics,
         has_room: Callable[[], bool],
@@ -121,6 +125,8 @@ class RedisBus:
         self._position: bytes | None = None
         self._read_from = ""
         self._ledger = Ledger()
+        # Of this process's entries on their way, by publisher and number; who gave up waiting is gone by itself.
+        self._receipts: WeakValueDictionary[tuple[str, int], Receipt] = WeakValueDictionary()
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -128,13 +134,13 @@ class RedisBus:
         """Whether this process has more to write than it may; then it reads no entries either."""
         return not self._has_room()
 
-    async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
+    async def publish(self, realm: str, items: tuple[Item, ...], receipt: Receipt | None = None) -> None:
         """Append a batch to the stream.
 
         Raises: OSError when Redis did not take it in time, or too much waits; then nobody gets it, but for the case
         that Redis took it and then could not say so: those who have read it by then have it.
         """
-        await self._append(realm, items, sum(item.content_size for item in items) + 200 * len(items))
+        await self._append(realm, items, sum(item.content_size for item in items) + 200 * len(items), receipt)
 
     async def recover(self, realm: str) -> None:
         """Ask every process to recover a realm.
@@ -143,10 +149,12 @@ class RedisBus:
         """
         await self._append(realm, None, 0)
 
-    async def _append(self, realm: str, items: tuple[Item, ...] | None, size: int) -> None:
+    async def _append(
+        self, realm: str, items: tuple[Item, ...] | None, size: int, receipt: Receipt | None = None
+    ) -> None:
         if self._waiting_size + size > WAITING_MAX and self._waiting_size:
             raise OSError(f"more than {WAITING_MAX} bytes wait for Redis")
-        batch = _Batch(realm, items, size, self._loop.create_future())
+        batch = _Batch(realm, items, size, self._loop.create_future(), receipt)
         self._waiting.append(batch)
         self._waiting_size += size
         self._wake.set()
@@ -189,6 +197,8 @@ class RedisBus:
                     self._waiting_size -= batch.size
                     self._number += 1
                     batch.number = self._number
+                    if batch.receipt is not None:
+                        self._receipts[self._publisher, self._number] = batch.receipt
                     self._sent.append(batch)
             try:
                 await self._meet_server()
@@ -331,6 +341,9 @@ class RedisBus:
         try:
             if entry.items is None:
                 self._on_recover(entry.realm)
+            elif entry.items and (receipt := self._receipts.pop((entry.publisher, entry.number), None)) is not None:
+                # A receipt knows the items that were handed in, and these are equal.
+                self._sink(entry.realm, receipt.items, receipt)
             elif entry.items:
                 self._sink(entry.realm, entry.items)
         except Exception:

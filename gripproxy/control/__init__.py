@@ -4,6 +4,7 @@
     POST /recover/  /realm/NAME/recover/                              forget what was delivered, refresh the holds
     POST /reload/                                                     read the configuration again
     GET  /realm/NAME/subscriptions/items/  .../stream/                which channels have subscribers
+    GET  /realm/NAME/channels/  .../channels/CHANNEL/                 and how many
     GET  /  /health  /ready  /metrics
 
 Everything is checked before anything is published, and a batch goes out whole or not at all. After it went out the
@@ -16,6 +17,7 @@ from typing import cast
 
 from aiohttp import hdrs, web
 
+from gripproxy.audience import Audience
 from gripproxy.auth import Publishers, challenge
 from gripproxy.bus import Bus
 from gripproxy.changes import Outcome
@@ -32,6 +34,8 @@ from gripproxy.control.answer import (
     negotiate,
 )
 from gripproxy.control.monitor import Monitor
+from gripproxy.control.presence import Presence
+from gripproxy.control.receipt import encode_receipt, parse_wait
 from gripproxy.control.request import (
     LOG_EVERY,
     Target,
@@ -47,6 +51,7 @@ from gripproxy.grip.fields import Fields
 from gripproxy.grip.item import Item, parse_items
 from gripproxy.metrics import CONTENT_TYPE as METRICS_TYPE
 from gripproxy.metrics import Metrics
+from gripproxy.receipts import Receipt
 from gripproxy.subscriptions import Subscriptions
 
 __all__ = ["KEEP_ALIVE_GRACE", "Control", "request_log"]
@@ -84,6 +89,7 @@ class Control:
         clock: Callable[[], float],
         subscriptions: Subscriptions,
         reload: Callable[[], Awaitable[Outcome]],
+        audience: Audience,
     ) -> None:
         """``clock`` tells the seconds since the epoch; ``reload()`` reads the configuration again."""
         self.configure(config)
@@ -94,6 +100,7 @@ class Control:
         self._metrics = metrics
         self._clock = clock
         self._monitor = Monitor(subscriptions)
+        self._presence = Presence(audience)
         self._refusals = Refusals(clock)
         # Why no new work should come here, for /ready; the server says so while it starts and while it drains.
         self.unready = ""
@@ -107,6 +114,8 @@ class Control:
             "subscriptions": self._list_subscriptions,
             "subscription-stream": self._stream_subscriptions,
             "reload": self._reload_configuration,
+            "channels": self._list_channels,
+            "audience": self._count_audience,
         }
 
     def configure(self, config: Config) -> None:
@@ -140,19 +149,26 @@ class Control:
         realm = target.realm
         self._admit(request, realm, form)
         check_content(request)
+        wait = parse_wait(request.query.get("wait")) if "?" in request.raw_path else None
         body = await read_body(request, self._body_max)
         if self._bus.is_full:
             raise RefusalError(429, FULL, RETRY_SOON)
         items = parse_items(body)
         if realm in self._item_max:
             check_sizes(items, self._item_max[realm])
+        receipt = Receipt(items) if wait is not None else None
         try:
-            await self._bus.publish(realm, items)
+            if receipt is None:
+                await self._bus.publish(realm, items)
+            else:
+                await self._bus.publish(realm, items, receipt)
         except Exception as error:
             raise self._unavailable(realm, error) from error
         self._count(items, len(body))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("realm %s: published %d items to %s", realm, len(items), [item.channel for item in items[:10]])
+        if receipt is not None and wait is not None:
+            return self._answer_json(request, await encode_receipt(receipt, wait))
         return self._answer(request, 200, form, "Published")
 
     async def _recover_realm(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
@@ -176,9 +192,7 @@ class Control:
 
     async def _list_subscriptions(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
         self._authorize(request, target.realm)
-        body = self._monitor.items(target.realm, request.query.get("since"))
-        idle_time = self._idle_time if request.keep_alive else None
-        return encode_body(200, CONTENT_TYPES[JSON], body, idle_time, head_only=request.method == "HEAD")
+        return self._answer_json(request, self._monitor.items(target.realm, request.query.get("since")))
 
     async def _stream_subscriptions(
         self, request: web.BaseRequest, target: Target, form: str | None
@@ -191,6 +205,14 @@ class Control:
             return target.realm in self._publishers and keys <= self._publishers.keys(target.realm)
 
         return await self._monitor.stream(target.realm, request, is_welcome)
+
+    async def _list_channels(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        self._authorize(request, target.realm)
+        return self._answer_json(request, await self._presence.channels(target.realm, request.query))
+
+    async def _count_audience(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        self._authorize(request, target.realm)
+        return self._answer_json(request, self._presence.channel(target.realm, target.channel))
 
     async def _tell_about(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
         return self._answer(request, 200, form, "gripproxy control")
@@ -244,6 +266,10 @@ class Control:
     def _answer(self, request: web.BaseRequest, status: int, form: str | None, text: str) -> Answer:
         idle_time = self._idle_time if request.keep_alive else None
         return encode_answer(status, form, text, idle_time, (), request.method == "HEAD")
+
+    def _answer_json(self, request: web.BaseRequest, body: bytes) -> Answer:
+        idle_time = self._idle_time if request.keep_alive else None
+        return encode_body(200, CONTENT_TYPES[JSON], body, idle_time, head_only=request.method == "HEAD")
 
     def _refuse(self, request: web.BaseRequest, target: Target, form: str | None, refusal: RefusalError) -> Answer:
         text = str(refusal)[:ERROR_MAX]

@@ -51,6 +51,10 @@ PATHS = {
     ("subscriptions", "stream"): "subscription-stream",
     ("realm", "*", "subscriptions", "items"): "subscriptions",
     ("realm", "*", "subscriptions", "stream"): "subscription-stream",
+    ("channels",): "channels",
+    ("channels", "*"): "audience",
+    ("realm", "*", "channels"): "channels",
+    ("realm", "*", "channels", "*"): "audience",
 }
 
 # Endpoint -> methods; the others take any.
@@ -63,6 +67,8 @@ METHODS = {
     "reload": ("POST",),
     "subscriptions": ("GET", "HEAD"),
     "subscription-stream": ("GET",),
+    "channels": ("GET", "HEAD"),
+    "audience": ("GET", "HEAD"),
 }
 
 NOT_FOUND = {
@@ -73,10 +79,11 @@ NOT_FOUND = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request is about: an endpoint, and the realm that it concerns."""
+    """What a request is about: an endpoint, the realm that it concerns, and the channel if it is about one."""
 
     endpoint: str
     realm: str = DEFAULT_REALM
+    channel: str = ""
 
 
 @lru_cache(maxsize=256)
@@ -89,13 +96,15 @@ def resolve(path: str) -> Target:
     if not path.startswith("/"):
         path = "/" + path.partition("://")[2].partition("/")[2]
     parts = [unquote(part) for part in path.removesuffix("/").split("/")[1:]]
-    endpoint = PATHS.get(_pattern(parts, 1)) or PATHS.get(_pattern(parts, 1, 3), "nothing")
-    return Target(endpoint, parts[1] if len(parts) > 2 else DEFAULT_REALM)
+    patterns = (_pattern(parts, *names) for names in ((), (1,), (1, 3)))
+    endpoint = next((PATHS[pattern] for pattern in patterns if pattern in PATHS), "nothing")
+    realm = parts[1] if len(parts) > 2 else DEFAULT_REALM
+    return Target(endpoint, realm, parts[-1] if endpoint == "audience" else "")
 
 
 def _pattern(parts: list[str], *names: int) -> tuple[str, ...]:
     """Put a star for the parts that are names."""
-    return tuple("*" if index in names and len(parts) > 2 else part for index, part in enumerate(parts))
+    return tuple("*" if index in names else part for index, part in enumerate(parts))
 
 
 def check_method(method: str, endpoint: str) -> None:

@@ -161,6 +161,26 @@ def test_what_any_takes_reaches_the_clients_of_all_in_one_order(
     assert PASSWORD not in "".join(one.process.output() for one in nodes)
 
 
+@pytest.mark.parametrize("wait", ["queued", "written"])
+def test_a_receipt_counts_the_clients_of_the_process_that_was_asked(
+    redis: Redis, node: Callable[..., Proxy], backend: str, held_on: Callable[[Proxy], Stream], wait: str
+) -> None:
+    redis.start()
+    first, second = node(backend), node(backend)
+    wait_for_bus(first, second)
+    streams = [held_on(first), held_on(first), held_on(second)]
+    wait_for(lambda: [metric(one, "subscriptions") for one in (first, second)] == [2, 1], "nobody is held")
+    connection = http.client.HTTPConnection(urlsplit(first.control_url).netloc, timeout=10)
+    items = [{"channel": "c", "id": str(number % 2), "http-stream": {"content": "x\n"}} for number in range(3)]
+    connection.request("POST", f"/publish/?wait={wait}", json.dumps({"items": items}))
+    receipt = json.loads(connection.getresponse().read())
+    connection.close()
+    told = [(one["result"], one["receivers"]["http-stream"]) for one in receipt["items"]]
+    assert [("delivered", 2), ("delivered", 2), ("duplicate", 0)] == told
+    assert ("process", False) == (receipt["scope"], receipt["timed_out"])
+    assert [b"x\n"] * 3 == [stream.line() for stream in streams]
+
+
 def test_a_proxy_that_has_too_much_to_write_reads_on_later(
     redis: Redis, node: Callable[..., Proxy], backend: str, held_on: Callable[[Proxy], Stream]
 ) -> None:

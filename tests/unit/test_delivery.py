@@ -1,5 +1,6 @@
 """From the bus to the hub: once, in order, and late rather than never."""
 
+import asyncio
 import logging
 import tracemalloc
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from gripproxy.grip import wire
 from gripproxy.grip.item import HttpStream, Item
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
+from gripproxy.receipts import Receipt
 
 
 class Loop:
@@ -225,7 +227,7 @@ def test_other_limits_count_for_what_waits_too(delivery: Delivery, hub: FakeHub,
     assert [("r", "1"), ("r", "3")] == hub.delivered
 
 
-# --- what is not written yet, and channels without subscribers
+# --- receipts, and channels without subscribers
 
 
 @pytest.fixture
@@ -247,6 +249,45 @@ class Client:
         return False
 
     def write(self, data: bytes) -> None: ...
+
+
+def test_a_receipt_says_what_became_of_each_item(real: tuple[Delivery, Hub]) -> None:
+    """Whatever the order in which the batch has them."""
+    batch = (item("1"), item("1"), item("3", "2"), item("2", "1"), item("9", "8"), item("1", channel="d"))
+    receipt = Receipt(batch)
+    real[0].receive("r", batch, receipt)
+    assert ["delivered", "duplicate", "delivered", "delivered", "waiting", "delivered"] == receipt.results
+    assert [2, 0, 2, 2, 0, 0] == [one["http-stream"] for one in receipt.receivers]
+
+
+def test_a_receipt_is_done_when_the_passes_are(real: tuple[Delivery, Hub], loop: Loop) -> None:
+    batch = (item("1"), item("1", channel="d"))
+    receipt = Receipt(batch)
+    real[0].receive("r", batch, receipt)
+    assert not is_written(receipt)
+    while loop.soon:
+        loop.turn()
+    assert is_written(receipt)
+
+
+def test_what_waited_since_another_batch_is_not_of_this_receipt(real: tuple[Delivery, Hub]) -> None:
+    real[0].receive("r", (item("1"), item("3", "2")))
+    batch = (item("2", "1"),)
+    receipt = Receipt(batch)
+    real[0].receive("r", batch, receipt)
+    assert ["delivered"] == receipt.results
+
+
+def is_written(receipt: Receipt) -> bool:
+    async def ask() -> bool:
+        try:
+            async with asyncio.timeout(0):
+                await receipt.written()
+        except TimeoutError:
+            return False
+        return True
+
+    return asyncio.run(ask())
 
 
 def test_it_is_full_while_too_much_is_not_written(real: tuple[Delivery, Hub], loop: Loop) -> None:

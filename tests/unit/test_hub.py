@@ -373,14 +373,15 @@ def test_what_nobody_gets_is_no_backlog(hub: Hub, loop: Loop) -> None:
 
 @given(
     st.lists(
-        st.sampled_from(["send", "close", "message", "turn", "join", "leave"]),
+        st.sampled_from(["send", "close", "message", "turn", "join", "leave", "mark"]),
         max_size=60,
     )
 )
-def test_the_backlog_ends_at_nothing(steps: list[str]) -> None:
+def test_the_backlog_ends_at_nothing_and_every_mark_is_reached(steps: list[str]) -> None:
     loop = Loop()
     hub = Hub(loop, lambda subscriber, error: None)  # type: ignore[arg-type]
     clients: list[tuple[Client, str]] = []
+    expected, told = 0, []
     for number, step in enumerate(steps):
         framing = (wire.PLAIN, wire.FRAME, EACH)[number % 3]
         if step == "turn":
@@ -390,12 +391,30 @@ def test_the_backlog_ends_at_nothing(steps: list[str]) -> None:
         elif step == "leave" and clients:
             client, framing = clients.pop()
             hub.unsubscribe(client, REALM, "c", framing)
+        elif step == "mark":
+            expected += hub.mark(REALM, "c", lambda: told.append(None))
         elif step == "message":
             hub.deliver(REALM, message(b"x" * number))
         elif step in ("send", "close"):
             hub.deliver(REALM, stream(b"x" * number, step))
     loop.run()
-    assert 0 == hub.backlog
+    assert (0, expected) == (hub.backlog, len(told))
+
+
+def test_a_mark_is_reached_when_all_subscribers_have_what_was_there(hub: Hub, loop: Loop) -> None:
+    """In each group; what comes later does not count."""
+    clients = [subscribed(hub) for _ in range(WRITES_WHEN_QUIET + 1)]
+    socket = subscribed(hub, wire.FRAME)
+    told: list[list[bytes]] = []
+    assert 0 == hub.mark(REALM, "c", lambda: None)
+    hub.deliver(REALM, Item("c", stream=HttpStream("send", b"s"), message=WsMessage("send", "text", b"m")))
+    assert 2 == hub.mark(REALM, "c", lambda: told.append(clients[-1].writes + socket.writes))
+    loop.turn()
+    assert [] == told
+    hub.deliver(REALM, stream(b"later"))
+    loop.run()
+    frame = wire.frame(wire.TEXT, b"m")
+    assert [[b"s"], [b"s", frame]] == sorted(told, key=len) or [[frame], [b"s", frame]] == sorted(told, key=len)
 
 
 # --- subscribers that change their group

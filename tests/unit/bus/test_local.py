@@ -8,6 +8,7 @@ import pytest
 from gripproxy.bus.local import LocalBus
 from gripproxy.grip.item import Item, parse_items
 from gripproxy.metrics import Metrics
+from gripproxy.receipts import Receipt
 
 ITEMS = parse_items(b'{"items":[{"channel":"a","http-stream":{"content":"x"}}]}')
 
@@ -33,6 +34,20 @@ def test_a_batch_is_delivered_in_the_turn_of_its_publish() -> None:
     asyncio.run(publish())
 
     assert "sink" == order[0]
+
+
+def test_a_receipt_goes_to_the_sink_with_its_batch() -> None:
+    got: list[Receipt | None] = []
+
+    def sink(realm: str, items: tuple[Item, ...], receipt: Receipt | None = None) -> None:
+        got.append(receipt)
+
+    receipt = Receipt(ITEMS)
+    bus = LocalBus(sink)
+    asyncio.run(bus.publish("headline", ITEMS, receipt))
+    asyncio.run(bus.publish("headline", ITEMS))
+
+    assert [receipt, None] == got
 
 
 def test_it_is_full_when_the_process_has_no_room() -> None:

@@ -10,13 +10,17 @@ import pytest
 from aiohttp import HttpVersion11
 from multidict import CIMultiDict
 
+from gripproxy.audience import Audience
 from gripproxy.auth import Publishers
 from gripproxy.changes import Outcome
 from gripproxy.config import Config, load
 from gripproxy.control import Control, Refusals
 from gripproxy.control.request import Target
+from gripproxy.grip import wire
 from gripproxy.grip.item import Item, parse_items
+from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
+from gripproxy.receipts import DELIVERED, Receipt
 from gripproxy.subscriptions import Subscriptions
 
 BODY = b'{"items":[{"channel":"a","http-stream":{"content":"x"},"ws-message":{"content":"y"}}]}'
@@ -82,10 +86,14 @@ class Bus:
         self.error = error
         self.is_full = False
 
-    async def publish(self, realm: str, items: tuple[Item, ...]) -> None:
+    async def publish(self, realm: str, items: tuple[Item, ...], receipt: Receipt | None = None) -> None:
         if self.error is not None:
             raise self.error
         self.published.append((realm, items))
+        if receipt is not None:
+            for item in items:
+                receipt.note(item, DELIVERED, {"http-response": 0, "http-stream": 1, "ws-message": 2})
+            receipt.expect(0)
 
     async def recover(self, realm: str) -> None:
         if self.error is not None:
@@ -119,6 +127,9 @@ class Door:
         loop = asyncio.new_event_loop()
         loop.close()  # without linger nothing is left to wait for
         self.subscriptions = Subscriptions(loop, {("default", "a"): 1, ("keyed", "b"): 2}, 0.0, "ab")
+        self.hub = Hub(loop, lambda subscriber, error: None)
+        for realm, channel in (("default", "a"), ("keyed", "b")):
+            self.hub.subscribe(object(), realm, channel, wire.CHUNK)  # type: ignore[arg-type]
         self.control = Control(
             config,
             Publishers(config),
@@ -127,6 +138,7 @@ class Door:
             lambda: 1_700_000_000.0,
             self.subscriptions,
             self.reload,
+            Audience(self.hub),
         )
 
     async def reload(self) -> Outcome:
@@ -273,6 +285,60 @@ def test_too_much_that_is_not_written_yet_refuses_a_publish() -> None:
     assert ([], 1) == (door.bus.published, door.metrics.publishes["429"])
     door.bus.is_full = False
     assert (200, "Published\n") == door.ask("/publish/")
+
+
+@pytest.mark.parametrize("wait", ["queued", "written"])
+def test_a_publisher_who_asks_gets_a_receipt(wait: str) -> None:
+    """In JSON, since there is no other form of it."""
+    door = Door()
+    request = Request(f"/publish/?wait={wait}", query={"wait": wait})
+
+    status, text = door.answer(request)
+
+    item = {"channel": "a", "id": None, "result": "delivered"}
+    receivers = {"http-response": 0, "http-stream": 1, "ws-message": 2}
+    assert 200 == status
+    assert [{**item, "receivers": receivers}] == json.loads(text)["items"]
+    assert b"\r\nContent-Type: application/json\r\n" in request.writer.written
+    assert (1, 1) == (len(door.bus.published), door.metrics.publishes["200"])
+
+
+def test_a_receipt_of_another_kind_is_refused_before_anything_is_published() -> None:
+    door = Door()
+    request = Request("/publish/?wait=forever", query={"wait": "forever"})
+
+    assert (400, "wait must be queued or written, not 'forever'.\n") == door.answer(request)
+    assert [] == door.bus.published
+
+
+NOBODY = '{"http-response":0,"http-stream":0,"ws-message":0}'
+ONE = NOBODY.replace('"http-stream":0', '"http-stream":1')
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status", "text"),
+    [
+        (
+            "/channels/", {}, 200,
+            f'{{"channels":[{{"channel":"a","subscribers":{ONE}}}],"next":null,"scope":"process"}}\n',
+        ),
+        ("/channels/a", {}, 200, f'{{"channel":"a","subscribers":{ONE},"scope":"process"}}\n'),
+        ("/channels/b/", {}, 200, f'{{"channel":"b","subscribers":{NOBODY},"scope":"process"}}\n'),
+        ("/realm/keyed/channels/", {}, 401, "credentials are missing\n"),
+        ("/realm/keyed/channels/b", {}, 401, "credentials are missing\n"),
+        (
+            "/realm/keyed/channels/b", {"Authorization": "Bearer secret"}, 200,
+            f'{{"channel":"b","subscribers":{ONE},"scope":"process"}}\n',
+        ),
+        ("/realm/none/channels/", {}, 404, "There is no realm 'none'.\n"),
+        (
+            "/channels/", {"Origin": "http://a"}, 403,
+            "A request that a web page makes (it has Origin) needs credentials.\n",
+        ),
+    ],
+)  # fmt: skip
+def test_who_is_there_is_told_to_who_may_publish(path: str, fields: dict[str, str], status: int, text: str) -> None:
+    assert (status, text) == Door().ask(path, "GET", b"", **fields)
 
 
 def test_one_bad_item_refuses_the_batch_and_is_named() -> None:
