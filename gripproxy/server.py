@@ -154,7 +154,7 @@ class Server:
             return await asyncio.shield(reload.ask("a request at the control door"))
 
         control = Control(
-            config, start.publishers, bus, metrics, time.time, subscriptions, ask_to_reload, Audience(hub)
+            config, start.publishers, bus, metrics, time.time, subscriptions, ask_to_reload, Audience(hub), routes
         )
         publishers = web.Server(
             control.handle,

@@ -5,14 +5,14 @@
     POST /reload/                                                     read the configuration again
     GET  /realm/NAME/subscriptions/items/  .../stream/                which channels have subscribers
     GET  /realm/NAME/channels/  .../channels/CHANNEL/                 and how many
-    GET  /  /health  /ready  /metrics
+    GET  /  /health  /ready  /metrics  /routes/
 
 Everything is checked before anything is published, and a batch goes out whole or not at all. After it went out the
 answer is 200, whatever happens next: client libraries repeat a POST that was answered with 500, 502, 503 or 504.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import cast
 
 from aiohttp import hdrs, web
@@ -33,6 +33,7 @@ from gripproxy.control.answer import (
     encode_body,
     negotiate,
 )
+from gripproxy.control.facts import encode_routes
 from gripproxy.control.monitor import Monitor
 from gripproxy.control.presence import Presence
 from gripproxy.control.receipt import encode_receipt, parse_wait
@@ -52,6 +53,7 @@ from gripproxy.grip.item import Item, parse_items
 from gripproxy.metrics import CONTENT_TYPE as METRICS_TYPE
 from gripproxy.metrics import Metrics
 from gripproxy.receipts import Receipt
+from gripproxy.routes import Route
 from gripproxy.subscriptions import Subscriptions
 
 __all__ = ["KEEP_ALIVE_GRACE", "Control", "request_log"]
@@ -90,10 +92,12 @@ class Control:
         subscriptions: Subscriptions,
         reload: Callable[[], Awaitable[Outcome]],
         audience: Audience,
+        routes: Iterable[Route],
     ) -> None:
         """``clock`` tells the seconds since the epoch; ``reload()`` reads the configuration again."""
         self.configure(config)
         self._reload = reload
+        self._routes = routes
         self._idle_time = int(config.control.keepalive_timeout)
         self._publishers = publishers
         self._bus = bus
@@ -116,6 +120,7 @@ class Control:
             "reload": self._reload_configuration,
             "channels": self._list_channels,
             "audience": self._count_audience,
+            "routes": self._list_routes,
         }
 
     def configure(self, config: Config) -> None:
@@ -213,6 +218,11 @@ class Control:
     async def _count_audience(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
         self._authorize(request, target.realm)
         return self._answer_json(request, self._presence.channel(target.realm, target.channel))
+
+    async def _list_routes(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
+        if not is_local(request):
+            self._authorize(request, DEFAULT_REALM)
+        return self._answer_json(request, encode_routes(self._routes))
 
     async def _tell_about(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
         return self._answer(request, 200, form, "gripproxy control")

@@ -55,6 +55,7 @@ PATHS = {
     ("channels", "*"): "audience",
     ("realm", "*", "channels"): "channels",
     ("realm", "*", "channels", "*"): "audience",
+    ("routes",): "routes",
 }
 
 # Endpoint -> methods; the others take any.
@@ -69,6 +70,7 @@ METHODS = {
     "subscription-stream": ("GET",),
     "channels": ("GET", "HEAD"),
     "audience": ("GET", "HEAD"),
+    "routes": ("GET", "HEAD"),
 }
 
 NOT_FOUND = {

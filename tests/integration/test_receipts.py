@@ -173,6 +173,11 @@ def test_who_is_there(case: Case) -> None:
     )
 
 
+def test_routes_are_told(case: Case) -> None:
+    status, answer = ask(case, "GET", "/routes/")
+    assert (200, "a.test") == (status, answer["routes"][0]["host"])
+
+
 def post(items: list[dict[str, Any]]) -> bytes:
     body = json.dumps({"items": items}).encode()
     return b"POST /publish/ HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)

@@ -21,6 +21,7 @@ from gripproxy.grip.item import Item, parse_items
 from gripproxy.hub import Hub
 from gripproxy.metrics import Metrics
 from gripproxy.receipts import DELIVERED, Receipt
+from gripproxy.routes import Routes
 from gripproxy.subscriptions import Subscriptions
 
 BODY = b'{"items":[{"channel":"a","http-stream":{"content":"x"},"ws-message":{"content":"y"}}]}'
@@ -139,6 +140,7 @@ class Door:
             self.subscriptions,
             self.reload,
             Audience(self.hub),
+            Routes(config, b"random"),
         )
 
     async def reload(self) -> Outcome:
@@ -339,6 +341,16 @@ ONE = NOBODY.replace('"http-stream":0', '"http-stream":1')
 )  # fmt: skip
 def test_who_is_there_is_told_to_who_may_publish(path: str, fields: dict[str, str], status: int, text: str) -> None:
     assert (status, text) == Door().ask(path, "GET", b"", **fields)
+
+
+def test_routes_are_told_on_this_machine_and_to_who_may_publish() -> None:
+    door = Door()
+    (route,) = json.loads(door.ask("/routes/", "GET")[1])["routes"]
+    assert (["http://127.0.0.1:8000"], "*/") == (route["backends"], route["id"])
+
+    request = Request("/routes/", "GET")
+    request.protocol.peername = ("192.0.2.1", 40000)
+    assert 403 == door.answer(request)[0]
 
 
 def test_one_bad_item_refuses_the_batch_and_is_named() -> None:

@@ -63,6 +63,7 @@ from tests.unit.control.test_control import Content, Request
         ("/realm/a/channels/channels/", Target("audience", "a", "channels")),
         ("/realm/channels/channels/*", Target("audience", "channels", "*")),
         ("/service/a/channels/", Target("nothing", "a")),
+        ("/routes/", Target("routes")),
         ("/realm/a/subscriptions/", Target("nothing", "a")),
         ("/realm/a", Target("nothing")),
         ("/realm/a/", Target("nothing")),

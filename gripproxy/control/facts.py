@@ -1,0 +1,58 @@
+"""What each route resolves to, as ``GET /routes/`` tells it: the facts of ``gripproxy check``, and no secrets.
+
+Settings come out by their names. What a value may show is decided by its kind, and a kind that is not known here, such
+as the text of a key, is left out: a setting that is added some day does not show a secret by being forgotten.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec import json
+
+from gripproxy.config import File
+from gripproxy.grip.tokens import Key, Signer
+from gripproxy.routes import Route, Target
+
+# What is no setting, or is told under another name.
+_LEFT_OUT = frozenset({"targets", "signer", "signed_with", "headers_set", "headers_remove", "is_trusted", "trusted"})
+
+_KINDS: dict[type, Callable[[Any], object]] = {
+    bool: bool,
+    int: int,
+    float: float,
+    str: str,
+    File: str,
+    type(None): lambda value: None,
+    frozenset: sorted,
+    tuple: lambda value: [_plain(one) for one in value],
+    Target: str,
+    Key: lambda key: key.algorithm,
+}
+
+
+def encode_routes(routes: Iterable[Route]) -> bytes:
+    """Return the routes as a JSON list, in the order of the configuration."""
+    return json.encode({"routes": [describe(route) for route in routes]}) + b"\n"
+
+
+def describe(route: Route) -> dict[str, object]:
+    """Return what a route resolves to."""
+    facts: dict[str, object] = {"id": route.id, "backends": [str(target) for target in route.targets]}
+    for one in dataclasses.fields(route):
+        value = getattr(route, one.name)
+        if one.name not in _LEFT_OUT and type(value) in _KINDS:
+            facts[one.name] = _plain(value)
+    # The values of fields may be credentials.
+    facts["headers_set"] = [name.decode() for name, _ in route.headers_set]
+    facts["headers_remove"] = sorted(name.decode() for name in route.headers_remove)
+    facts["grip_sig"] = _signature(route.signer, route.signed_with) if route.signer is not None else None
+    return facts
+
+
+def _plain(value: object) -> object:
+    return _KINDS[type(value)](value)
+
+
+def _signature(signer: Signer, signed_with: str) -> dict[str, str]:
+    return {"algorithm": signer.algorithm, "issuer": signer.issuer, "signed_with": signed_with}
