@@ -14,6 +14,7 @@ from msgspec.structs import asdict, fields
 from gripproxy import config
 from gripproxy.bus import require_library
 from gripproxy.config import Config
+from gripproxy.control.tls import control_tls
 from gripproxy.grip.tokens import Key
 from gripproxy.resolved import Resolved, resolve_config
 from gripproxy.routes import Route
@@ -58,6 +59,7 @@ def verify(configuration: Config) -> Resolved:
     """
     # Any random key does: it signs nothing here.
     resolved = resolve_config(configuration, b"random")
+    control_tls(configuration)
     require_library(configuration)
     if configuration.zeromq.is_used:
         require_pyzmq(configuration)
@@ -74,7 +76,7 @@ def describe(resolved: Resolved) -> list[str]:
         for one in resolved.certificates
     ]
     lines += _believed(server)
-    lines.append(f"control on {configuration.control.listen}")
+    lines.append(f"control on {configuration.control.listen}{_control_tls(configuration.control)}")
     lines += _zeromq(configuration.zeromq)
     if configuration.bus.scheme != "local":
         lines.append(f"bus {configuration.bus.place}, stream {configuration.bus.key}")
@@ -102,6 +104,12 @@ def _zeromq(inputs: config.Zeromq) -> Iterator[str]:
         if address:
             verb = "from" if name == "sub" and inputs.sub_connect else "on"
             yield f"zeromq {name} {verb} {address} for realm {inputs.realm}"
+
+
+def _control_tls(control: config.Control) -> str:
+    if not control.certificate:
+        return ""
+    return f" with TLS, for clients with a certificate of {control.client_ca}" if control.client_ca else " with TLS"
 
 
 def _publishers(name: str, realm: config.Realm) -> str:

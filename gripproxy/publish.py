@@ -5,41 +5,22 @@ that a terminal expects in the HTTP formats, and none in WebSocket messages, as 
 """
 
 import base64
-import http.client
 import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from typing import Any
 
 import click
 
 from gripproxy.config import parse_endpoint
-from gripproxy.grip.tokens import Key, sign
+from gripproxy.door import TIMEOUT, fail, make_tls, parse_door, post
 
 DEFAULT_CONTROL = "http://127.0.0.1:5561"
 
-# Seconds to connect, and for each read; the door answers before it delivers.
-TIMEOUT = 10.0
-
 HTTP_RESPONSE, HTTP_STREAM, WS_MESSAGE = "http-response", "http-stream", "ws-message"
-
-# Characters of an unexpected answer that are shown.
-SHOWN_MAX = 500
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Door:
-    """Where a control door is, and the Authorization field it wants, if any."""
-
-    scheme: str
-    address: str
-    path: str
-    query: str
-    authorization: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +95,6 @@ FORMATS: dict[str, Callable[[Content], dict[str, Any] | None]] = {
 }
 
 
-class MistakeError(click.ClickException):
-    """The command is wrong: one line of error, and exit code 2. What the door refuses has 1, click's own."""
-
-    exit_code = 2
-
-
-def fail(text: str) -> NoReturn:
-    """Leave because of a mistake in the command."""
-    raise MistakeError(text)
-
-
 def parse_patch(text: str) -> list[Any]:
     """Return a JSON Patch, a list of operations. Raises: MistakeError"""
     try:
@@ -162,86 +132,6 @@ def build_item(
     if no_seq:
         item["no-seq"] = True
     return item
-
-
-def parse_door(url: str, realm: str | None, key: str | None, bearer: str | None, user: str | None, now: float) -> Door:
-    """Read a control URL as the client libraries read GRIP_URL: ``iss`` and ``key`` are for us, not for the door.
-
-    Key and issuer make a token, a key alone is the token itself, and ``user:password@`` is for Basic; what is given
-    apart from the URL goes first. Raises: MistakeError
-    """
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-    except ValueError as error:
-        fail(f"the control URL is not valid: {error}")
-    try:
-        port = parts.port
-    except ValueError:
-        fail("the control URL's port is not a number from 0 to 65535")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        fail("the control URL must be http(s)://host[:port][/path]")
-    # "+" is one of base64's letters and not a blank here, as in the libraries.
-    query = parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True)
-    given = dict(reversed(query))
-    path = parts.path.rstrip("/")
-    if realm is not None:
-        path = f"{path.partition('/realm/')[0]}/realm/{quote(realm, safe='')}"
-    issuer = realm or given.get("iss") or path.rpartition("/realm/")[2]
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username is not None else None
-    if key is not None:
-        bearer = bearer or make_token(key, issuer or "default", now)
-    elif not (bearer or user) and given.get("key"):
-        bearer = make_token(given["key"], given["iss"], now) if given.get("iss") else given["key"]
-    rest = [pair for pair in query if pair[0] not in ("iss", "key", "verify-iss", "verify-key")]
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    address = host if port is None else f"{host}:{port}"
-    return Door(parts.scheme, address, path + "/publish/", urlencode(rest), authorize(bearer, user or login))
-
-
-def make_token(key: str, issuer: str, now: float) -> str:
-    """Sign a publisher's token; the key is a text, ``base64:...``, PEM, or ``file:PATH`` of one of these."""
-    try:
-        text = Path(key.removeprefix("file:")).read_text().strip() if key.startswith("file:") else key
-        return sign(Key.from_text(text), issuer, now)
-    except (OSError, ValueError) as error:
-        fail(f"the key cannot be used: {error}")
-
-
-def authorize(bearer: str | None, user: str | None) -> str | None:
-    """Return the value of Authorization: a token, else user and password, else nothing."""
-    if bearer:
-        value = f"Bearer {bearer}"
-    elif user:
-        value = "Basic " + base64.b64encode(user.encode()).decode()
-    else:
-        return None
-    if not value.isascii() or not value.isprintable():
-        fail("the credentials hold characters that a header field cannot carry")
-    return value
-
-
-def post(door: Door, body: bytes) -> str:
-    """Publish, and return what the door says. Raises: click.ClickException unless that is a 2xx."""
-    connect = http.client.HTTPSConnection if door.scheme == "https" else http.client.HTTPConnection
-    connection = connect(door.address, timeout=TIMEOUT)
-    fields = {"Content-Type": "application/json", "Accept": "text/plain, */*;q=0.1", "User-Agent": "gripproxy-publish"}
-    if door.authorization is not None:
-        fields["Authorization"] = door.authorization
-    try:
-        connection.request("POST", door.path + (f"?{door.query}" if door.query else ""), body, fields)
-        response = connection.getresponse()
-        text = response.read().decode("utf-8", "replace").strip()
-    except (OSError, http.client.HTTPException) as error:
-        reason: object = error or type(error).__name__
-        if isinstance(error, ConnectionRefusedError):
-            reason = "connection refused; is the proxy running, and this its control door?"
-        raise click.ClickException(f"{door.scheme}://{door.address}: {reason}") from error
-    finally:
-        connection.close()
-    if not 200 <= response.status < 300:
-        shown = " ".join(text[:SHOWN_MAX].split()) or response.reason
-        raise click.ClickException(f"{door.scheme}://{door.address}{door.path} answered {response.status}: {shown}")
-    return text
 
 
 def push(endpoint: str, message: bytes) -> None:
@@ -337,6 +227,9 @@ def parse_pairs(texts: tuple[str, ...], separator: str, option: str) -> tuple[tu
 @click.option("--binary", "is_binary", is_flag=True, help="The content is bytes; WebSocket messages become binary.")
 @click.option("--patch", "is_patch", is_flag=True, help="The content is a JSON Patch for the held response.")
 @click.option("--no-eol", is_flag=True, help="Do not add a newline to HTTP content.")
+@click.option("--cacert", metavar="FILE", help="PEM file with the authorities that an https door is believed by.")
+@click.option("--cert", metavar="FILE", help="PEM file with the certificate to show to an https door.")
+@click.option("--cert-key", metavar="FILE", help="PEM file with its private key, if it is not in the same file.")
 def publish_command(
     channel: str,
     content: str | None,
@@ -360,6 +253,9 @@ def publish_command(
     is_binary: bool,
     is_patch: bool,
     no_eol: bool,
+    cacert: str | None,
+    cert: str | None,
+    cert_key: str | None,
 ) -> None:
     """Publish CONTENT to CHANNEL.
 
@@ -391,4 +287,5 @@ def publish_command(
         click.echo("Sent")
         return
     door = parse_door(url, realm, key, bearer, user, time.time())
-    click.echo(post(door, json.dumps({"items": [item]}).encode()))
+    tls = make_tls(cacert, cert, cert_key) if door.scheme == "https" else None
+    click.echo(post(door, json.dumps({"items": [item]}).encode(), tls))

@@ -24,6 +24,7 @@ from gripproxy.collector import Collector
 from gripproxy.config import Config, parse_address, warnings
 from gripproxy.config.source import Source
 from gripproxy.control import KEEP_ALIVE_GRACE, Control, request_log
+from gripproxy.control.tls import control_tls
 from gripproxy.delivery import Delivery
 from gripproxy.drain import HANDLER_GRACE, drain, finish
 from gripproxy.hub import Hub
@@ -205,7 +206,7 @@ class Server:
             await self._listen("server.listen", address, connections.accept, tls=tls)
             for address in config.server.listen
         ]
-        control_door = await self._listen("control.listen", config.control.listen, publishers)
+        control_door = await self._listen("control.listen", config.control.listen, publishers, tls=control_tls(config))
         try:
             zeromq.open()
         except OSError as error:

@@ -31,6 +31,7 @@ FLOORS = {
     "instructs": 5,  # from an answer to a hold
     "holding": 5,
     "opening": 5,
+    "door": 5,  # what a command knocks at
     "resolved": 4,  # what a configuration comes to
     "forwarding": 4,  # holds
     "links": 4,

@@ -124,9 +124,17 @@ class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keepalive_timeout: Seconds = 75.0
     # Whether GET /metrics answers.
     metrics: bool = True
+    # PEM files. With a certificate the door speaks TLS; the key may stand in the certificate's file.
+    certificate: File = File("")
+    certificate_key: File = File("")
+    # PEM file with authorities: only clients with a certificate of theirs are served, whatever keys they know.
+    client_ca: File = File("")
 
     def __post_init__(self) -> None:
         _check(self, {"listen": parse_address})
+        for key in ("certificate_key", "client_ca"):
+            if getattr(self, key) and not self.certificate:
+                raise SettingError("certificate", f"is missing, though {key} is given")
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

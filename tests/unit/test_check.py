@@ -154,6 +154,19 @@ def test_who_is_believed_and_which_requests_are_meant(tmp_path: Path) -> None:
             "[server]\ncertificate = 'rubbish.pem'",
             "server.certificate: 'FOLDER/rubbish.pem' cannot be used: no certificate and private key in PEM",
         ),
+        (
+            "[control]\ncertificate = 'rubbish.pem'",
+            "control.certificate: 'FOLDER/rubbish.pem' cannot be used: no certificate and private key in PEM",
+        ),
+        (
+            "[control]\ncertificate = 'good.pem'\ncertificate_key = 'other.key'",
+            "control.certificate: 'FOLDER/good.pem' with 'FOLDER/other.key' cannot be used: key values mismatch",
+        ),
+        (
+            "[control]\ncertificate = 'good.pem'\nclient_ca = 'rubbish.pem'",
+            "control.client_ca: 'FOLDER/rubbish.pem' cannot be used: no certificate or crl found",
+        ),
+        ("[control]\nclient_ca = 'good.pem'", "control.certificate: is missing, though client_ca is given"),
         ("ca = 'rubbish.pem'", "routes[0].ca: 'FOLDER/rubbish.pem' cannot be used: no certificate or crl found"),
         ("client_cert = 'rubbish.pem'", "routes[0].client_cert: 'FOLDER/rubbish.pem' cannot be used: no certificate"),
         (
@@ -203,6 +216,20 @@ def test_certificates_that_fit_are_good(tmp_path: Path) -> None:
     )
 
     assert "clients on 127.0.0.1:7999 with TLS" == check(path)[0]
+
+
+def test_tls_at_the_control_door_is_described(tmp_path: Path) -> None:
+    (tmp_path / "good.pem").write_bytes(b"".join(self_signed()))
+    path = tmp_path / "config.toml"
+    route = "[[routes]]\nbackends = 'http://a'\n"
+
+    path.write_text(f"[control]\ncertificate = 'good.pem'\n{route}")
+    assert "control on 127.0.0.1:5561 with TLS" == check(path)[1]
+
+    path.write_text(f"[control]\ncertificate = 'good.pem'\nclient_ca = 'good.pem'\n{route}")
+    assert (
+        f"control on 127.0.0.1:5561 with TLS, for clients with a certificate of {tmp_path}/good.pem" == check(path)[1]
+    )
 
 
 def self_signed() -> tuple[bytes, bytes]:

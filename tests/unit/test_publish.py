@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gripproxy import publish
+from gripproxy.door import Door
 from gripproxy.grip.item import parse_items
-from gripproxy.grip.tokens import Key, verify
-from gripproxy.publish import Door, MistakeError, parse_door, publish_command
-
-NOW = 1_700_000_000.0
-SECRET = base64.b64encode(b"a secret of the realm").decode()
+from gripproxy.publish import publish_command
 
 
 @pytest.fixture
@@ -26,7 +24,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Door, dict[str, Any]]]:
     """Collect what would be posted."""
     posts: list[tuple[Door, dict[str, Any]]] = []
 
-    def take(door: Door, body: bytes) -> str:
+    def take(door: Door, body: bytes, tls: ssl.SSLContext | None = None) -> str:
+        assert (door.scheme == "https") == (tls is not None)
         posts.append((door, json.loads(body)))
         return "Published"
 
@@ -152,6 +151,17 @@ def test_content_is_read_from_a_file(tmp_path: Path, sent: list[tuple[Door, dict
         (["c", "x", "--control", "http://[::1"], b"", "the control URL is not valid: Invalid IPv6 URL"),
         (["c", "x", "--bearer", "a\nb"], b"", "the credentials hold characters that a header field cannot carry"),
         (["c", "x", "--key", "base64:***"], b"", "the key cannot be used: the key is not valid base64"),
+        (["c", "x", "--control", "https://h", "--cert-key", "k"], b"", "--cert-key needs --cert"),
+        (
+            ["c", "x", "--control", "https://h", "--cacert", "/nowhere/at/all"],
+            b"",
+            "--cacert: /nowhere/at/all cannot be used: No such file or directory",
+        ),
+        (
+            ["c", "x", "--control", "https://h", "--cert", "/nowhere/at/all"],
+            b"",
+            "--cert: /nowhere/at/all cannot be used: No such file or directory",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -161,84 +171,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
     assert (2, f"Error: {error}\n") == (result.exit_code, result.output)
     assert [] == sent
-
-
-@pytest.mark.parametrize(
-    ("url", "realm", "expected"),
-    [
-        ("http://127.0.0.1:5561", None, ("http", "127.0.0.1:5561", "/publish/", "")),
-        ("http://127.0.0.1:5561/", None, ("http", "127.0.0.1:5561", "/publish/", "")),
-        ("127.0.0.1:5561", None, ("http", "127.0.0.1:5561", "/publish/", "")),
-        ("https://api.fastly.com/service/id", None, ("https", "api.fastly.com", "/service/id/publish/", "")),
-        ("http://[::1]:5561", None, ("http", "[::1]:5561", "/publish/", "")),
-        ("http://h/realm/a?x=1&iss=a&verify-key=k", None, ("http", "h", "/realm/a/publish/", "x=1")),
-        ("http://h/realm/a", "b c", ("http", "h", "/realm/b%20c/publish/", "")),
-        ("http://h/prefix", "b", ("http", "h", "/prefix/realm/b/publish/", "")),
-    ],
-)
-def test_a_control_url_says_where_to_post(url: str, realm: str | None, expected: tuple[str, str, str, str]) -> None:
-    door = parse_door(url, realm, None, None, None, NOW)
-
-    assert expected == (door.scheme, door.address, door.path, door.query)
-
-
-@pytest.mark.parametrize(
-    ("url", "realm", "key", "issuer"),
-    [
-        (f"http://h/realm/a?iss=a&key=base64:{SECRET}", None, None, "a"),
-        (f"http://h/realm/a?iss=other&key=base64:{SECRET}", None, None, "other"),
-        ("http://h/realm/a", None, f"base64:{SECRET}", "a"),
-        ("http://h", "b", f"base64:{SECRET}", "b"),
-        ("http://h", None, f"base64:{SECRET}", "default"),
-        ("http://h/?iss=c&key=wrong", None, f"base64:{SECRET}", "c"),
-    ],
-)
-def test_a_key_signs_a_token_of_the_issuer(url: str, realm: str | None, key: str | None, issuer: str) -> None:
-    door = parse_door(url, realm, key, None, None, NOW)
-
-    assert door.authorization is not None
-    scheme, _, token = door.authorization.partition(" ")
-    assert "Bearer" == scheme
-    verify([Key.from_text(f"base64:{SECRET}")], token, NOW, issuer)
-
-
-def test_a_plus_in_a_base64_key_survives_the_url() -> None:
-    key = Key.from_bytes(b"\xfb\xef\xbe and more of it")
-    text = base64.b64encode(key.content).decode()
-    assert "+" in text
-
-    door = parse_door(f"http://h?iss=a&key=base64:{text}", None, None, None, None, NOW)
-
-    assert door.authorization is not None
-    verify([key], door.authorization.removeprefix("Bearer "), NOW, "a")
-
-
-def test_a_key_is_read_from_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    path.write_text(f"base64:{SECRET}\n")
-
-    door = parse_door("http://h", "a", f"file:{path}", None, None, NOW)
-
-    assert door.authorization is not None
-    verify([Key.from_text(f"base64:{SECRET}")], door.authorization.removeprefix("Bearer "), NOW, "a")
-
-
-@pytest.mark.parametrize(
-    ("url", "bearer", "user", "expected"),
-    [
-        ("http://h", None, None, None),
-        ("http://h?key=opaque", None, None, "Bearer opaque"),
-        ("http://h?key=opaque", "given", None, "Bearer given"),
-        ("http://h", None, "u:p", "Basic dTpw"),
-        ("http://u:p@h", None, None, "Basic dTpw"),
-        ("http://u:%70@h?key=opaque", None, None, "Bearer opaque"),
-        ("http://h?key=opaque", None, "u:p", "Basic dTpw"),
-    ],
-)
-def test_credentials_without_a_key_to_sign_with(
-    url: str, bearer: str | None, user: str | None, expected: str | None
-) -> None:
-    assert expected == parse_door(url, None, None, bearer, user, NOW).authorization
 
 
 def test_the_door_is_where_grip_url_says(
@@ -313,19 +245,6 @@ def test_every_option_of_pushpin_publish_is_taken(sent: list[tuple[Door, dict[st
         },
     } == item
     assert ("https", "h", "/p/publish/", "Basic YTpi") == (door.scheme, door.address, door.path, door.authorization)
-
-
-def test_credentials_do_not_show_in_a_repr() -> None:
-    assert "opaque" not in repr(parse_door("http://h?key=opaque", None, None, None, None, NOW))
-
-
-@given(st.text())
-def test_any_control_url_is_accepted_or_refused_by_a_mistake(url: str) -> None:
-    try:
-        door = parse_door(url, None, None, None, None, NOW)
-    except MistakeError:
-        return
-    assert door.path.endswith("/publish/")
 
 
 @given(st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=100), st.binary())
