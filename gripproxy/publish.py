@@ -9,18 +9,21 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gripproxy.config import parse_endpoint
-from gripproxy.door import TIMEOUT, fail, make_tls, parse_door, post
+from gripproxy.door import SHOWN_MAX, TIMEOUT, fail, make_tls, parse_door, post
 
 DEFAULT_CONTROL = "http://127.0.0.1:5561"
 
 HTTP_RESPONSE, HTTP_STREAM, WS_MESSAGE = "http-response", "http-stream", "ws-message"
+
+# What to wait for; the door's words.
+QUEUED, WRITTEN = "queued", "written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,18 @@ def push(endpoint: str, message: bytes) -> None:
             raise click.ClickException(f"{endpoint}: {error.strerror}") from error
 
 
+def describe_receipt(text: str) -> str:
+    """Return a door's receipt of one item as a line for people. Raises: click.ClickException when it is none."""
+    try:
+        receipt = json.loads(text)
+        item = receipt["items"][0]
+        receivers = ", ".join(f"{number} {name}" for name, number in item["receivers"].items())
+        late = "; not all is written yet" if receipt["timed_out"] else ""
+        return f"{item['result']}: {receivers}{late}"
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise click.ClickException("the door gives no receipts; it answered: " + text[:SHOWN_MAX]) from error
+
+
 def read_content(argument: str | None, action: str) -> bytes | None:
     """Return the bytes that the argument stands for: itself, a file (``@PATH``), or standard input (``-``)."""
     if action != "send":
@@ -227,6 +242,12 @@ def parse_pairs(texts: tuple[str, ...], separator: str, option: str) -> tuple[tu
 @click.option("--binary", "is_binary", is_flag=True, help="The content is bytes; WebSocket messages become binary.")
 @click.option("--patch", "is_patch", is_flag=True, help="The content is a JSON Patch for the held response.")
 @click.option("--no-eol", is_flag=True, help="Do not add a newline to HTTP content.")
+@click.option(
+    "--wait",
+    type=click.Choice([QUEUED, WRITTEN]),
+    help="Tell how many the item is for: at once, or when it is written to all of them.",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print what --wait tells as JSON.")
 @click.option("--cacert", metavar="FILE", help="PEM file with the authorities that an https door is believed by.")
 @click.option("--cert", metavar="FILE", help="PEM file with the certificate to show to an https door.")
 @click.option("--cert-key", metavar="FILE", help="PEM file with its private key, if it is not in the same file.")
@@ -253,6 +274,8 @@ def publish_command(
     is_binary: bool,
     is_patch: bool,
     no_eol: bool,
+    wait: str | None,
+    is_json: bool,
     cacert: str | None,
     cert: str | None,
     cert_key: str | None,
@@ -269,8 +292,11 @@ def publish_command(
       gripproxy publish news $'data: It works\\n'                  an event, which ends with an empty line
       gripproxy publish news @page.json --format http-response --header 'Content-Type: application/json'
       gripproxy publish news 'It works' --realm headline --key file:headline.key
+      gripproxy publish news 'It works' --wait written             says to how many it was written
       gripproxy publish news --close
     """
+    if is_json and wait is None:
+        fail("--json needs --wait")
     if close and hint:
         fail("--close and --hint exclude each other")
     action = "close" if close else "hint" if hint else "send"
@@ -283,9 +309,14 @@ def publish_command(
     if endpoint is not None or url.startswith(("tcp://", "ipc://")):
         if realm or key or bearer or user:
             fail("ZeroMQ knows no realms and no credentials: leave out --realm, --key, --bearer and --user")
+        if wait is not None:
+            fail("ZeroMQ knows no answers: leave out --wait")
         push(endpoint or url, json.dumps(item).encode())
         click.echo("Sent")
         return
     door = parse_door(url, realm, key, bearer, user, time.time())
+    if wait is not None:
+        door = replace(door, query=f"{door.query}&wait={wait}".lstrip("&"))
     tls = make_tls(cacert, cert, cert_key) if door.scheme == "https" else None
-    click.echo(post(door, json.dumps({"items": [item]}).encode(), tls))
+    answer = post(door, json.dumps({"items": [item]}).encode(), tls)
+    click.echo(answer if wait is None or is_json else describe_receipt(answer))

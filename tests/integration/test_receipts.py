@@ -2,14 +2,17 @@
 
 import http.client
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.integration.door import Case, Client, Door, route, start_door
+from tests.integration.door import ROOT, Case, Client, Door, route, start_door
 from tests.integration.processes import Processes
 from tests.integration.raw_backend import DEADLINE, RawBackend
 from tests.ports import free_port
@@ -213,6 +216,30 @@ def test_a_publish_to_nobody_is_logged_once_and_counted(case: Case) -> None:
     assert before + 3 == case.door.metric("gripproxy_items_unheard_total")
     line = "realm keyed: published to 1 channel that nobody has been subscribed to (hedaline-1): is the prefix right?"
     assert 1 == case.door.new_log().count(line)
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    """Exit code and output of `gripproxy publish`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gripproxy", "publish", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_command_tells_who_got_it(case: Case) -> None:
+    stream = hold(case, b"stream", b"command")
+    wait_for_subscribers(case, "command", {"http-stream": 1})
+    url = f"http://127.0.0.1:{case.door.control_port}"
+
+    told = (0, "delivered: 0 http-response, 1 http-stream, 0 ws-message\n")
+    assert told == command("command", "news", "--wait", "written", "--control", url)
+    assert b"news\n" == stream.read_chunk()
+    code, output = command("command", "more", "--wait", "queued", "--json", "--control", url)
+    assert (0, "command") == (code, json.loads(output)["items"][0]["channel"])
 
 
 def test_a_zeromq_input_is_not_read_while_too_much_waits(processes: Processes) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -16,7 +17,23 @@ from hypothesis import strategies as st
 from gripproxy import publish
 from gripproxy.door import Door
 from gripproxy.grip.item import parse_items
-from gripproxy.publish import publish_command
+from gripproxy.publish import describe_receipt, publish_command
+
+RECEIPT = json.dumps(
+    {
+        "message": "Published",
+        "scope": "process",
+        "timed_out": False,
+        "items": [
+            {
+                "channel": "c",
+                "id": None,
+                "result": "delivered",
+                "receivers": {"http-response": 0, "http-stream": 3, "ws-message": 1},
+            }
+        ],
+    }
+)
 
 
 @pytest.fixture
@@ -27,7 +44,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Door, dict[str, Any]]]:
     def take(door: Door, body: bytes, tls: ssl.SSLContext | None = None) -> str:
         assert (door.scheme == "https") == (tls is not None)
         posts.append((door, json.loads(body)))
-        return "Published"
+        return RECEIPT if "wait=" in door.query else "Published"
 
     monkeypatch.setattr(publish, "post", take)
     monkeypatch.delenv("GRIP_URL", raising=False)
@@ -151,6 +168,7 @@ def test_content_is_read_from_a_file(tmp_path: Path, sent: list[tuple[Door, dict
         (["c", "x", "--control", "http://[::1"], b"", "the control URL is not valid: Invalid IPv6 URL"),
         (["c", "x", "--bearer", "a\nb"], b"", "the credentials hold characters that a header field cannot carry"),
         (["c", "x", "--key", "base64:***"], b"", "the key cannot be used: the key is not valid base64"),
+        (["c", "x", "--json"], b"", "--json needs --wait"),
         (["c", "x", "--control", "https://h", "--cert-key", "k"], b"", "--cert-key needs --cert"),
         (
             ["c", "x", "--control", "https://h", "--cacert", "/nowhere/at/all"],
@@ -210,6 +228,7 @@ def test_an_item_is_pushed_where_an_address_is_given(
         (["--zmq", "a:1"], "the ZeroMQ address must be tcp://host:port, tcp://*:port or ipc:///path, not 'a:1'"),
         (["--zmq", "tcp://a:1", "--realm", "r"], "ZeroMQ knows no realms and no credentials: leave out --realm, "),
         (["--zmq", "tcp://a:1", "-B", "t"], "ZeroMQ knows no realms and no credentials: leave out --realm, "),
+        (["--zmq", "tcp://a:1", "--wait", "queued"], "ZeroMQ knows no answers: leave out --wait"),
     ],
 )
 def test_an_address_to_push_to_is_checked(arguments: list[str], problem: str) -> None:
@@ -264,3 +283,30 @@ def test_standard_input_is_read_as_bytes(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("sys.stdin", Stdin())
 
     assert b"\xff\n" == publish.read_content("-", "send")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "query", "output"),
+    [
+        (["--wait", "written"], "wait=written", "delivered: 0 http-response, 3 http-stream, 1 ws-message\n"),
+        (["--wait", "queued", "--json"], "wait=queued", RECEIPT + "\n"),
+        (["--wait", "queued", "--json", "--control", "http://h?x=1"], "x=1&wait=queued", RECEIPT + "\n"),
+        (["--control", "https://h"], "", "Published\n"),
+    ],
+)
+def test_what_a_door_tells_of_the_receivers_is_shown(
+    arguments: list[str], query: str, output: str, sent: list[tuple[Door, dict[str, Any]]]
+) -> None:
+    result = CliRunner().invoke(publish_command, ["c", "x", *arguments])
+    assert (0, output, query) == (result.exit_code, result.output, sent[-1][0].query)
+
+
+def test_what_is_not_written_in_time_is_shown() -> None:
+    text = RECEIPT.replace("false", "true")
+    assert "delivered: 0 http-response, 3 http-stream, 1 ws-message; not all is written yet" == describe_receipt(text)
+
+
+@pytest.mark.parametrize("text", ["Published", "{}", "[]", '{"items": []}', "null"])
+def test_a_door_without_receipts_is_told_so(text: str) -> None:
+    with pytest.raises(click.ClickException, match="the door gives no receipts; it answered: "):
+        describe_receipt(text)
