@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gripcontrol import HttpStreamFormat
+from pubcontrol import Item, PubControlClient
 
 from tests.integration.certificates import Authority, make_authority
 from tests.integration.door import ROOT, Door, route, start_door
@@ -67,6 +69,7 @@ def test_who_has_none_is_served_only_where_none_is_asked_for(door: tuple[Door, b
     # TLS 1.3 tells a client after its own part of the handshake, so the first request fails and not the connecting.
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
         publish(door[0], authority)
+    assert "a TLS handshake failed: peer did not return a certificate" in door[0].process.output()
 
 
 def test_a_certificate_of_somebody_else_is_none(
@@ -78,6 +81,20 @@ def test_a_certificate_of_somebody_else_is_none(
         return
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
         publish(door[0], authority, certificate)
+
+
+@pytest.mark.parametrize("is_trusting", [True, False])
+def test_pubcontrol_publishes_over_tls(
+    door: tuple[Door, bool], authority: Authority, is_trusting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It believes the authorities that REQUESTS_CA_BUNDLE names; certificates of its own it does not know."""
+    if is_trusting:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
+    publisher = PubControlClient(f"https://127.0.0.1:{door[0].control_port}")
+    results: list[tuple[bool, str]] = []
+    publisher.publish("a", Item(HttpStreamFormat("x")), blocking=False, callback=lambda *told: results.append(told))
+    publisher.finish()
+    assert [is_trusting and not door[1]] == [is_published for is_published, _ in results]
 
 
 def test_who_speaks_no_tls_is_not_served(door: tuple[Door, bool]) -> None:

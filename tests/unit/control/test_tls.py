@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gripproxy.config import Config, Control, File, Route
-from gripproxy.control.tls import control_tls
+from gripproxy.control.tls import Failures, control_tls
 from gripproxy.errors import ConfigError
 from tests.unit.test_check import self_signed
 
@@ -45,3 +45,46 @@ def test_files_that_can_not_be_used_are_an_error(pem: File, tmp_path: Path) -> N
         control_tls(of(certificate=File(rubbish)))
     with pytest.raises(ConfigError, match=r"^file\.toml: control\.client_ca: .* cannot be used: no certificate"):
         control_tls(of(certificate=pem, client_ca=File(rubbish)))
+
+
+def shake(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    """Shake hands in memory. Raises: ssl.SSLError of the server."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    serving, asking = server.wrap_bio(there, back, server_side=True), client.wrap_bio(back, there)
+    for _ in range(5):
+        for side in (asking, serving):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+
+
+def anybody() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def test_a_client_without_a_certificate_is_refused_and_logged(pem: File, caplog: pytest.LogCaptureFixture) -> None:
+    context = control_tls(of(certificate=pem, client_ca=pem))
+    assert context is not None
+    with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+        shake(context, anybody())
+    assert ["control.listen: a TLS handshake failed: peer did not return a certificate"] == caplog.messages
+
+
+def test_a_handshake_that_goes_well_is_not_logged(pem: File, caplog: pytest.LogCaptureFixture) -> None:
+    context = control_tls(of(certificate=pem))
+    assert context is not None
+    shake(context, anybody())
+    assert [] == caplog.messages
+
+
+def test_failures_are_logged_once_a_minute_with_their_number(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    failures = Failures(lambda: now[0])
+    error = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+    for now[0] in (0.0, 1.0, 59.0, 60.0):
+        failures.add(error)
+    assert [False, True] == ["(2 more before it)" in message for message in caplog.messages]
