@@ -126,7 +126,7 @@ class Group:
         self.position = 0
         self.payload = b""
         self.work: list[Item] = []
-        # Entries of `pending` that it carries; 0 while there is none
+        # Entries of `pending` that it carries
         self.taken = 0
 
 
@@ -153,6 +153,7 @@ class Hub:
         self._queue: deque[Group] = deque()
         self._is_running = False
         self._marks: Marks[Group] = Marks()
+        self._marked = self._marks.waiting
         # Bytes that are pending, and of passes under way, of all groups; a payload counts once for all its subscribers.
         self.backlog = 0
         # (realm, channel) -> subscriptions
@@ -255,7 +256,8 @@ class Hub:
         """
         groups = [group for group in self.groups(realm, channel) if group.is_queued]
         for group in groups:
-            self._marks.add(group, group.taken + len(group.pending), on_written)
+            taken = group.taken if group.members is not None else 0
+            self._marks.add(group, taken + len(group.pending), on_written)
         return len(groups)
 
     def deliver(self, realm: str, item: Item) -> None:
@@ -394,14 +396,15 @@ class Hub:
         group.position = start + count
         done = min(count, len(members) - start)
         if group.position >= len(members):
-            taken = group.taken
-            self.backlog -= len(payload) + ENTRY_OVERHEAD * taken if payload else sum(map(size_of, group.work))
+            if payload:
+                self.backlog -= len(payload) + ENTRY_OVERHEAD * group.taken
+            else:
+                self.backlog -= sum(map(size_of, group.work))
             group.members = None
             group.payload = b""
             group.work = []
-            group.taken = 0
-            if group in self._marks.waiting:
-                self._marks.count_down(group, taken)
+            if self._marked and group in self._marked:
+                self._marks.count_down(group, group.taken)
         return done if payload else done * RECEIVE_COST
 
 

@@ -482,6 +482,7 @@ def test_who_changes_the_group_misses_and_doubles_nothing(
     loop.run()
     items = [b"%d," % number for number in range(published)]
     assert (b"".join(items), []) == (b"".join(client.writes), faults)
+    assert 0 == hub.backlog
     for other, _, since in others:
         assert b"".join(items[since:]) == b"".join(other.writes)
 
