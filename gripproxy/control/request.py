@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gripproxy.config import DEFAULT_REALM
 from gripproxy.control.answer import JSON, TEXT, RefusalError
-from gripproxy.grip.fields import media_type
+from gripproxy.grip.fields import media_type, text
 
 # Seconds between two log lines about the same.
 LOG_EVERY = 60.0
@@ -92,12 +92,13 @@ class Target:
 def resolve(path: str) -> Target:
     """Return what a request target is about; "nothing" for a path that is not served.
 
-    Also takes the absolute form (RFC 9112 3.2.2). Names are percent-decoded.
+    Also takes the absolute form (RFC 9112 3.2.2). Names are percent-decoded, and text as channels in fields are.
     """
     path = path.partition("?")[0].partition("#")[0]
     if not path.startswith("/"):
         path = "/" + path.partition("://")[2].partition("/")[2]
-    parts = [unquote(part) for part in path.removesuffix("/").split("/")[1:]]
+    octets = path.removesuffix("/").encode("utf-8", "surrogateescape")
+    parts = [text(unquote_to_bytes(part)) for part in octets.split(b"/")[1:]]
     patterns = (_pattern(parts, *names) for names in ((), (1,), (1, 3)))
     endpoint = next((PATHS[pattern] for pattern in patterns if pattern in PATHS), "nothing")
     realm = parts[1] if len(parts) > 2 else DEFAULT_REALM

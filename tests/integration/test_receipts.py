@@ -176,6 +176,25 @@ def test_who_is_there(case: Case) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"/channels/%FF%00%0D", 200),
+        (b"/channels/%ED%A0%80/", 200),
+        (b"/channels/?prefix=%FF&after=%ED%A0%80&limit=1", 200),
+        (b"/channels/?limit=%FF", 400),
+        (b"/channels/?limit=" + b"9" * 5000, 400),
+        (b"/channels/?" + b"a&" * 2000, 200),
+        (b"/routes/?%", 200),
+    ],
+)
+def test_odd_targets_are_answered(case: Case, target: bytes, status: int) -> None:
+    with socket.create_connection(("127.0.0.1", case.door.control_port), DEADLINE) as connected:
+        client = Client(connected, "a")
+        client.send(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target)
+        assert status == client.read_response().status
+
+
 def test_routes_are_told(case: Case) -> None:
     status, answer = ask(case, "GET", "/routes/")
     assert (200, "a.test") == (status, answer["routes"][0]["host"])

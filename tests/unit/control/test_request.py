@@ -58,6 +58,8 @@ from tests.unit.control.test_control import Content, Request
         ("/channels?limit=1", Target("channels")),
         ("/channels/news", Target("audience", channel="news")),
         ("/channels/a%2Fb%20%C3%A9/?x", Target("audience", channel="a/b \u00e9")),
+        ("/channels/%E9", Target("audience", channel="\u00e9")),
+        ("/channels/\udce9", Target("audience", channel="\u00e9")),
         ("/channels/a/b", Target("nothing", "a")),
         ("/realm/a/channels/", Target("channels", "a")),
         ("/realm/a/channels/channels/", Target("audience", "a", "channels")),
