@@ -38,6 +38,7 @@ APPLIED: dict[str, frozenset[str]] = {
             "replay_body",
             "hold_body",
             "unsent",
+            "backlog",
             "websocket_message",
             "websocket_buffered",
             "websocket_handshake_timeout",
