@@ -7,6 +7,7 @@ slow road (long-polls, filters, reliable streams) are looked at one by one.
 import asyncio
 import heapq
 from collections import Counter
+from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
@@ -53,6 +54,17 @@ class Audience:
                 if format_ is not None:
                     counts[format_] += number
         return counts
+
+    def mark(self, realm: str, channel: str, on_written: Callable[[], None]) -> int:
+        """Call ``on_written`` once for each group of a channel that has work, when the work that it has now is done.
+
+        Return how many they are.
+        """
+        groups = [group for group in self._hub.groups(realm, channel) if group.is_queued]
+        for group in groups:
+            taken = group.taken if group.members is not None else 0
+            self._hub.marks.add(group, taken + len(group.pending), on_written)
+        return len(groups)
 
     async def page(self, realm: str, prefix: str, after: str, limit: int) -> tuple[list[Channel], bool]:
         """Return the next channels of a realm behind ``after``, in the order of their names, and whether more follow.

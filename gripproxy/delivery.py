@@ -93,7 +93,7 @@ class Delivery:
         counts = {channel: audience.count(realm, channel) for channel in {item.channel for item in items}}
         for item in items:
             receipt.note(item, DELIVERED, counts[item.channel])
-        receipt.expect(sum(self._hub.mark(realm, channel, receipt.on_written) for channel in counts))
+        receipt.expect(sum(audience.mark(realm, channel, receipt.on_written) for channel in counts))
 
     @property
     def moment(self) -> int:

@@ -126,8 +126,7 @@ class Group:
         self.position = 0
         self.payload = b""
         self.work: list[Item] = []
-        # Entries of `pending` that it carries
-        self.taken = 0
+        self.taken = 0  # entries of `pending` that it carries
 
 
 class Hub:
@@ -152,8 +151,7 @@ class Hub:
         self._groups: dict[tuple[str, str, str], Group] = {}
         self._queue: deque[Group] = deque()
         self._is_running = False
-        self._marks: Marks[Group] = Marks()
-        self._marked = self._marks.waiting
+        self.marks: Marks[Group] = Marks()
         # Bytes that are pending, and of passes under way, of all groups; a payload counts once for all its subscribers.
         self.backlog = 0
         # (realm, channel) -> subscriptions
@@ -248,17 +246,6 @@ class Hub:
         """Return the groups that a channel has."""
         found = (self._groups.get((framing, realm, channel)) for framing in self.deliveries)
         return [group for group in found if group is not None]
-
-    def mark(self, realm: str, channel: str, on_written: Callable[[], None]) -> int:
-        """Call ``on_written`` once for each group of a channel that has work, when the work that it has now is done.
-
-        Return how many they are.
-        """
-        groups = [group for group in self.groups(realm, channel) if group.is_queued]
-        for group in groups:
-            taken = group.taken if group.members is not None else 0
-            self._marks.add(group, taken + len(group.pending), on_written)
-        return len(groups)
 
     def deliver(self, realm: str, item: Item) -> None:
         """Put an item in the queue of each group that it concerns; the loop writes it from the next turn on."""
@@ -403,8 +390,8 @@ class Hub:
             group.members = None
             group.payload = b""
             group.work = []
-            if self._marked and group in self._marked:
-                self._marks.count_down(group, group.taken)
+            if self.marks.waiting and group in self.marks.waiting:
+                self.marks.count_down(group, group.taken)
         return done if payload else done * RECEIVE_COST
 
 

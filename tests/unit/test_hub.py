@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gripproxy.audience import Audience
 from gripproxy.grip import wire
 from gripproxy.grip.history import size_of
 from gripproxy.grip.item import HttpStream, Item, WsMessage
@@ -392,7 +393,7 @@ def test_the_backlog_ends_at_nothing_and_every_mark_is_reached(steps: list[str])
             client, framing = clients.pop()
             hub.unsubscribe(client, REALM, "c", framing)
         elif step == "mark":
-            expected += hub.mark(REALM, "c", lambda: told.append(None))
+            expected += Audience(hub).mark(REALM, "c", lambda: told.append(None))
         elif step == "message":
             hub.deliver(REALM, message(b"x" * number))
         elif step in ("send", "close"):
@@ -406,9 +407,9 @@ def test_a_mark_is_reached_when_all_subscribers_have_what_was_there(hub: Hub, lo
     clients = [subscribed(hub) for _ in range(WRITES_WHEN_QUIET + 1)]
     socket = subscribed(hub, wire.FRAME)
     told: list[list[bytes]] = []
-    assert 0 == hub.mark(REALM, "c", lambda: None)
+    assert 0 == Audience(hub).mark(REALM, "c", lambda: None)
     hub.deliver(REALM, Item("c", stream=HttpStream("send", b"s"), message=WsMessage("send", "text", b"m")))
-    assert 2 == hub.mark(REALM, "c", lambda: told.append(clients[-1].writes + socket.writes))
+    assert 2 == Audience(hub).mark(REALM, "c", lambda: told.append(clients[-1].writes + socket.writes))
     loop.turn()
     assert [] == told
     hub.deliver(REALM, stream(b"later"))
