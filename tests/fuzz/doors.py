@@ -62,7 +62,7 @@ _FORWARDINGS = (
     Forwarding(
         Server(
             trusted_proxies=("192.0.2.0/24",),
-            certificate=File("c.pem"),
+            certificate=(File("c.pem"),),
             cdn_loop="a",
             accept_pushpin_route=True,
             orig_headers_need_mark=("X-A",),
