@@ -211,10 +211,7 @@ FEATURES: dict[str, Row] = {
         "routes::test_host_whose_routes_do_not_match",
         "routes::test_target_that_can_not_be_reached",
     ),
-    "Routes that are read again": Unseen(
-        "Pushpin watches a file of its own kind, of which gripproxy's configuration is made once",
-        "unit/test_import_routes.py::test_a_line_becomes_a_route_without_warning",
-    ),
+    "Routes that are read again": ("lifetime::test_routes_are_read_again",),
     "Grip-Sig by each kind of key": (
         "request::test_signature_is_valid",
         "routes::test_key_of_a_route",

@@ -276,6 +276,20 @@ stats_report_interval = 1
     return proxy
 
 
+def add_route(proxy: Proxy, line: str) -> None:
+    """Adds a route, in Pushpin's words, to what a proxy was started with, and has it read that again."""
+    assert proxy.folder
+    file, text = proxy.folder / "etc/routes", f"{line}\n"
+    if proxy.name == "gripproxy":
+        (proxy.folder / "more").write_text(text)
+        command = [sys.executable, "-m", "gripproxy", "import-routes", str(proxy.folder / "more")]
+        file = proxy.folder / "config.toml"
+        text = "\n" + subprocess.run(command, capture_output=True, check=True).stdout.decode()
+    with file.open("a") as opened:
+        opened.write(text)
+    proxy.processes[-1].send_signal(signal.SIGHUP)
+
+
 def given(environment: Mapping[str, str]) -> Proxy:
     """The proxy that the environment names: GRIP_PROXY_URL, GRIP_CONTROL_URL, and what else is known of it."""
 

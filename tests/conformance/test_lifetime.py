@@ -1,4 +1,4 @@
-"""The end of a proxy, and how many clients it takes: each case has a proxy of its own."""
+"""The end of a proxy, its routes that change, and how many clients it takes: each case has a proxy of its own."""
 
 import subprocess
 import time
@@ -9,6 +9,7 @@ from tests.conformance import frames
 from tests.conformance.backend import Reply, events, opened
 from tests.conformance.case import Case, held, within
 from tests.conformance.client import Connection
+from tests.conformance.proxies import add_route
 
 
 @pytest.mark.slow
@@ -94,6 +95,26 @@ def test_client_beyond_the_limit_is_told_so(case: Case) -> None:
     with case.with_another_proxy(clients=10) as own:
         connections = [own.ask() for _ in range(15)]
         assert within(5, lambda: any(connection.readable(0) and is_refused(connection) for connection in connections))
+
+
+@pytest.mark.slow
+@pytest.mark.grip("routes")
+def test_routes_are_read_again(case: Case) -> None:
+    """A route that is added while the proxy runs counts from then on, and disturbs nobody who is held."""
+    case.answer(held(case.channel))
+    case.backend.on(case.path + "/plain", Reply(b"ok"))
+    with case.with_another_proxy() as own:
+
+        def is_routed() -> bool:
+            assert b"ok" == own.get("/plain", host="added.test").body
+            return own.taken("/plain").values("X-Route") == ["added"]
+
+        stream = own.stream()
+        assert not is_routed()
+        add_route(own.proxy, f"added.test,header=X-Route:added 127.0.0.1:{case.backend.port}")
+        assert within(10, is_routed)
+        own.say("still held")
+        assert b"still held" == stream.read_data(10)
 
 
 def is_held(connection: Connection) -> bool:
