@@ -353,7 +353,7 @@ class Proxy:
             else:
                 instruct = Instruct(hold=None, body=answer.body)
         except (BackendError, InstructError) as error:
-            log.warning("%s: next link %s: %s", hold.route.id, uri, error)
+            self._links.failures.add(hold.route, uri, error, self.holds.wheel.now())
             hold.fail(str(error))
             return
         except Exception:
