@@ -30,6 +30,10 @@ log = logging.getLogger("gripproxy.links")
 # Requests of one kind for one route at one time; a Django backend has a few dozen threads.
 AT_ONCE = 32
 
+# Seconds for which a request that failed keeps its place: thousands of streams that try again must not keep a backend
+# busy that is about to come back, nor the proxy with one that is gone. Those who wait meanwhile have not failed.
+FAILED_PAUSE = 0.25
+
 # Bytes of a link's answer, which is kept whole since several streams may share it.
 BODY_MAX = 1_000_000
 
@@ -190,16 +194,24 @@ class Links:
 
     async def _fetch(self, key: Key, fetch: _Fetch, arrivals: Arrivals) -> Answer:
         route, host, uri, last_ids = key
-        async with self.places("next", route):
+        places, pause = self.places("next", route), 0.0
+        await places.acquire()
+        try:
             if not any(is_wanted() for is_wanted in fetch.wanted):
                 self._forget(key, fetch)  # at once, so that nobody joins in
                 raise BackendError(f"{uri} was not asked: who wanted to know has left")
             fetch.wanted.clear()
-            fetch.asked = arrivals.moment
+            fetch.asked, pause = arrivals.moment, FAILED_PAUSE
             answer = await self._ask("GET", arrivals, route, host, uri, encode_last_ids(dict(last_ids)))
-        if not 200 <= answer.status < 300:
-            raise BackendError(f"{uri} answered {answer.status}")
-        return answer
+            if not 200 <= answer.status < 300:
+                raise BackendError(f"{uri} answered {answer.status}")
+            pause = 0.0
+            return answer
+        finally:
+            if pause:
+                asyncio.get_running_loop().call_later(pause, places.release)
+            else:
+                places.release()
 
     async def post_gone(self, arrivals: Arrivals, route: Route, host: str, uri: str) -> None:
         """Tell a gone link that its hold is over; what goes wrong is logged."""

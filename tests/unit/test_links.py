@@ -375,6 +375,24 @@ def test_only_so_many_are_under_way() -> None:
     run(test)
 
 
+def test_failures_make_room_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has failed knows it at once; whoever waits is not asked for, and has not failed."""
+
+    async def test(world: World) -> None:
+        world.backend.answer = lambda: Response(503, b"")
+        tasks = [asyncio.create_task(world.fetch(f"{NEXT}{number}")) for number in range(2 * AT_ONCE)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert AT_ONCE == len(world.backend.requests)
+        assert AT_ONCE == sum(task.done() for task in tasks)
+        world.backend.answer = lambda: Response(200, b"")
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert AT_ONCE == sum(isinstance(one, Answer) for one in results)
+
+    monkeypatch.setattr("gripproxy.links.FAILED_PAUSE", 0.01)
+    run(test)
+
+
 def test_nothing_is_asked_for_those_who_left_while_they_waited() -> None:
     """A backend that has fallen behind is not asked for clients that have given up on it."""
 
