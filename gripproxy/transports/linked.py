@@ -150,7 +150,9 @@ class LinkedStream(FilteredStream):
             return
         if self._is_ending and channel not in self._gapped:
             return
-        if self.lag is not None:
+        if self._is_hint(item):
+            self._hint()  # at once, or there might be more of them than may wait
+        elif self.lag is not None:
             self._skip(self.lag, channel, item)
         elif self._is_exclusive:
             self._keep(channel, item)

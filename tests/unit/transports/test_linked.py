@@ -601,3 +601,20 @@ def test_pages_with_something_in_them_are_asked_for_at_once(world: World) -> Non
     for number in range(1, 50):
         assert Link(f"/{number}") == follow(world).link
         answer(world, hold, Instruct(hold=None, next_link=Link(f"/{number + 1}"), body=b"x"))
+
+
+def test_hints_do_not_push_out_what_waits(world: World) -> None:
+    """However many come while everything waits for a link, they are one more question."""
+    hold = world.linked(streaming(Channel("c", "1"), "d"))
+    world.publish(item(action="hint"))
+    asked = follow(world).moment
+    world.publish(item("2", "1", "c2 "))
+    answer(world, hold, streaming(Channel("c", "2"), "d", body=b"c2 news "), asked)
+    asked = follow(world).moment
+    world.publish(item(content="d ", channel="d"))
+    for _ in range(WAITING_MAX + 10):
+        world.publish(item(action="hint", channel="d"))
+    assert (b"c2 ", []) == (written(hold), world.outcomes)
+    answer(world, hold, streaming(Channel("c", "2"), "d", body=b"news "), asked)
+    assert b"news d " == written(hold)
+    follow(world)
