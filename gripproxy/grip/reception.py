@@ -91,11 +91,15 @@ class Reception:
         later = since(channel, last_id)
         return later is not None and any(one.id == at for one in later)
 
-    def has_all(self, channels: Iterable[Channel], since: Since) -> bool:
-        """Whether the client has all up to the ids of these channels, which are all that it is subscribed to."""
+    def has_all(self, channels: Iterable[Channel], since: Since, knows: Callable[[str, str], bool]) -> bool:
+        """Whether the client has all up to the ids of these channels, which are all that it is subscribed to.
+
+        ``knows(channel, id)`` tells of some ids that it has come past them.
+        """
         told = {channel.name: channel.prev_id for channel in channels}
         return {name[self._prefix :] for name in told} == self.channels and all(
-            last_id is not None and self.has(name, last_id, since) for name, last_id in told.items()
+            last_id is not None and (knows(name, last_id) or self.has(name, last_id, since))
+            for name, last_id in told.items()
         )
 
     def catch_up(self, channel: str, since: Since) -> list[Item] | None:

@@ -191,7 +191,7 @@ class LinkedStream(FilteredStream):
                     self._hint()
                 return
             if self.reception.reach(channel, item) and self._inquiry is not None:
-                self._inquiry.moved.add(channel)
+                self._inquiry.note(channel, self.reception.ids[channel])
             self.pass_on(channel, item)
 
     def _is_hint(self, item: Item) -> bool:
@@ -323,7 +323,7 @@ class LinkedStream(FilteredStream):
             return
         self._attempts = 0
         if inquiry.repeats(instruct.channels, instruct.body):
-            if instruct.hold != "stream" or not self.reception.has_all(instruct.channels, self._since):
+            if instruct.hold != "stream" or not self.reception.has_all(instruct.channels, self._since, inquiry.has):
                 self._is_exclusive = True
                 self._follow(self._needed)
                 return
@@ -334,7 +334,7 @@ class LinkedStream(FilteredStream):
             self.break_off("link")
             return
         if instruct.hold is not None:
-            self._adopt(instruct, moments, inquiry.moved)
+            self._adopt(instruct, moments, inquiry.moved.keys())
         self.in_turn(lambda: self.write(instruct.body))
         if instruct.hold is not None:
             self._take_up(moments, GAP_REPEAT)

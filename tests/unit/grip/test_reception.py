@@ -173,4 +173,11 @@ def test_of_a_channel_without_ids_nobody_knows_what_a_client_has() -> None:
 )
 def test_a_client_has_all_that_is_told(channels: list[Channel], expected: bool) -> None:
     reception = Reception([Channel("pre-c", "2"), Channel("pre-d", "x")], {}, "pre-")
-    assert expected is reception.has_all(channels, lambda channel, last_id: since(channel[4:], last_id))
+    assert expected is reception.has_all(
+        channels, lambda channel, last_id: since(channel[4:], last_id), lambda channel, last_id: False
+    )
+
+
+def test_a_client_has_what_somebody_else_knows() -> None:
+    reception = Reception([Channel("c", "y")], {})
+    assert reception.has_all([Channel("c", "x")], since, lambda channel, last_id: (channel, last_id) == ("c", "x"))

@@ -3,7 +3,7 @@
 import pytest
 
 from gripproxy.grip.instruct import Channel
-from gripproxy.transports.inquiry import Inquiry
+from gripproxy.transports.inquiry import NOTED_MAX, Inquiry
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,8 @@ def test_an_answer_may_repeat_what_was_written_meanwhile(
     moved: set[str], channel: Channel, body: bytes, may_repeat: bool
 ) -> None:
     inquiry = Inquiry({"c": "1"})
-    inquiry.moved |= moved
+    for name in moved:
+        inquiry.note(name, "2")
     assert may_repeat == inquiry.repeats([channel], body)
 
 
@@ -29,5 +30,20 @@ def test_an_inquiry_remembers_where_the_client_was() -> None:
     ids = {"c": "1"}
     inquiry = Inquiry(ids)
     ids["c"] = "2"
-    inquiry.moved.add("c")
+    inquiry.note("c", "2")
     assert not inquiry.repeats([Channel("c", "1")], b"x")
+
+
+def test_an_inquiry_knows_what_the_client_has_come_past() -> None:
+    inquiry = Inquiry({"c": "1", "d": "1"})
+    inquiry.note("c", "2")
+    inquiry.note("c", "3")
+    asked = [("c", "1"), ("c", "2"), ("c", "3"), ("c", "4"), ("d", "1"), ("d", "2"), ("e", "1")]
+    assert [True, True, True, False, True, False, False] == [inquiry.has(*one) for one in asked]
+
+
+def test_an_inquiry_knows_so_many() -> None:
+    inquiry = Inquiry({"c": "0"})
+    for number in range(1, NOTED_MAX + 2):
+        inquiry.note("c", str(number))
+    assert [False, True, True] == [inquiry.has("c", str(number)) for number in (1, 2, NOTED_MAX + 1)]

@@ -87,6 +87,17 @@ def test_an_answer_with_nothing_but_what_was_written_does_not_delay_anything(wor
     assert (b"c2 c3 c4 c5 d2 ", []) == (written(hold), world.outcomes)
 
 
+def test_for_that_nothing_has_to_be_remembered() -> None:
+    world = World(Limits(history_items=0))
+    hold = world.linked(streaming(Channel("c", "1"), Channel("d", "1")))
+    world.publish(item(action="hint", no_seq=True))
+    asked = follow(world).moment
+    world.publish(item("2", "1", "c2 "), item("3", "2", "c3 "))
+    answer(world, hold, streaming(Channel("c", "2"), Channel("d", "1"), body=b"c2 "), asked)
+    world.publish(item("4", "3", "c4 "))
+    assert (b"c2 c3 c4 ", []) == (written(hold), world.outcomes)
+
+
 @pytest.mark.parametrize(
     "news",
     [
