@@ -282,11 +282,17 @@ class Links:
                 # It is the client who named this host: clients must not choose where the proxy asks.
                 raise BackendError(f"{scheme}://{netloc}{target[:200]} has no route")
         parts = urlsplit(f"//{netloc}")
-        there = Target(scheme, parts.hostname or "", parts.port or _PORTS[scheme])
-        # What the route sets is for its own backends: it may be a credential.
-        return replace(
-            route, targets=(there,), host_header="", rewrite=None, headers_set=(), headers_remove=frozenset()
+        there = Target(
+            scheme,
+            parts.hostname or "",
+            parts.port or _PORTS[scheme],
+            verify=route.verify,
+            ca=route.ca,
+            client_cert=route.client_cert,
+            client_key=route.client_key,
         )
+        # What the route sets is for its own backends: it may be a credential.
+        return replace(route, targets=(there,), rewrite=None, headers_set=(), headers_remove=frozenset())
 
 
 def resolve(base: str, reference: str) -> str:

@@ -161,7 +161,7 @@ class Proxy:
         if self._forwarding.is_websocket(request):
             await self.opening.open(request, client, route, asked, uri)
             return self._finish(client)
-        if has_events(request) and route.websocket == "over-http" and not route.is_trusted:
+        if has_events(request) and "over-http" in route.modes and not route.is_trusted:
             client.is_kept = client.is_kept and request.content.is_eof()
             self._refuse(client, 403, "Client not allowed to send WebSocket events directly.\n")
             return self._finish(client)
@@ -225,7 +225,7 @@ class Proxy:
             if response.is_early:
                 client.is_kept = False
             if route.grip and is_instruct(response.fields):
-                await self._obey(client, route, asked, response, uri, moments)
+                await self._obey(client, route.at(response.target), asked, response, uri, moments)
             else:
                 await bodies.pass_through(client, response)
         except BackendError as error:

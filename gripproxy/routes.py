@@ -7,7 +7,7 @@ of request they stand in one flat tuple for each host, so that a lookup is a dic
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from gripproxy import config
 from gripproxy.grip.fields import Fields, text
@@ -20,11 +20,32 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One backend."""
+    """One backend; the names are those of ``config.Backend``, with the route's settings where it has none."""
 
     scheme: str
     host: str
     port: int
+    host_header: str = ""
+    websocket: str = "over-http"
+    one_event: bool = False
+    subscribe: tuple[str, ...] = ()
+    verify: bool = True
+    verify_host: str = ""
+    ca: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+
+    @classmethod
+    def from_setting(cls, setting: config.Backend) -> "Target":
+        """The target of a backend in which nothing is left out."""
+        scheme, host, port = config.parse_backend(setting.url)
+        given = {one.name: getattr(setting, one.name) for one in fields(cls) if hasattr(setting, one.name)}
+        return cls(scheme, host, port, **{name: value for name, value in given.items() if value is not None})
+
+    @property
+    def kind(self) -> "Kind":
+        """How it takes WebSockets."""
+        return self.websocket, self.one_event
 
     @property
     def authority(self) -> bytes:
@@ -36,6 +57,10 @@ class Target:
         return f"{self.scheme}://{self.authority.decode()}"
 
 
+# How a target takes WebSockets: the mode, and whether each event is a request of its own.
+Kind = tuple[str, bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where a request goes and how; the names and units are those of ``config.Route``.
@@ -45,6 +70,9 @@ class Route:
     ``signer`` makes its Grip-Sig and is None where ``grip`` is False; ``signed_with`` says whose key that is.
     ``trusted`` is the same route for requests of a GRIP proxy in front, whose Grip-Sig ``upstream_key`` verifies: it
     hands requests and responses through, instructions included. Both are None where no key is given.
+
+    ``subscribe`` and what concerns TLS are the route's own settings, which a target may differ from: see `at`. Where
+    targets differ in how they take WebSockets, ``parts`` has a route for each kind, with those targets alone.
     """
 
     id: str
@@ -54,15 +82,12 @@ class Route:
     tls: bool | None
     realm: str
     targets: tuple[Target, ...]
-    websocket: str
     pings: str
-    one_event: bool
     prefix: str
     subscribe: tuple[str, ...]
     grip: bool
     session: bool
     rewrite: str | None
-    host_header: str
     headers_set: tuple[tuple[bytes, bytes], ...]
     headers_remove: frozenset[bytes]
     orig_headers: bool
@@ -85,6 +110,18 @@ class Route:
     # Its id where it was given one, for statistics; others count as one there.
     given_id: str = ""
     trusted: "Route | None" = field(default=None, compare=False, repr=False)
+    target: Target | None = None
+    parts: "dict[Kind, Route]" = field(default_factory=dict, compare=False, repr=False)
+    variants: "dict[Target, Route]" = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, target: Target) -> "Route":
+        """The route for what a target's response begins: with the target's settings where it has its own."""
+        return self.variants.get(target, self) if self.variants else self
+
+    @property
+    def modes(self) -> frozenset[str]:
+        """How WebSockets reach its targets; clients must not send events where they are sent as such."""
+        return frozenset(target.websocket for target in self.targets)
 
     def rewritten(self, target: str) -> str:
         """The request target (path and query) as the backend is to see it."""
@@ -183,12 +220,16 @@ class Routes:
         """The route that has this one's id now; what else it takes too, where several have the id.
 
         It is itself where there is none, or one that its holds can't go on by: another realm has other channels, and
-        the two ways of WebSockets are different conversations.
+        the two ways of WebSockets are different conversations. One with the settings of a target becomes that with
+        those that the target has now.
         """
         named = None if route.host else self._named.get(route.id)
         now = named or self._known.get(route.id) or self._known.get(_place(route))
-        if now is None or now.realm != route.realm or now.websocket != route.websocket:
+        if now is None or now.realm != route.realm or not now.modes & route.modes:
             return route
+        if route.target is not None:
+            own = next((target for target in now.targets if str(target) == str(route.target)), None)
+            return route if own is None else now.at(own)
         return now if not route.is_trusted else now.trusted or route
 
     def become(self, other: "Routes") -> None:
@@ -283,16 +324,13 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         protocol=route.protocol,
         tls=route.tls,
         realm=route.realm,
-        targets=tuple(Target(*config.parse_backend(url)) for url in route.backends),
-        websocket=route.websocket,
+        targets=tuple(map(Target.from_setting, route.complete_backends())),
         pings=route.pings,
-        one_event=route.one_event,
         prefix=route.prefix,
         subscribe=route.subscribe,
         grip=route.grip,
         session=route.session and route.grip,
         rewrite=route.rewrite,
-        host_header=route.host_header or "",
         headers_set=tuple((name.encode(), value.encode()) for name, value in route.headers_set.items()),
         headers_remove=frozenset(name.lower().encode() for name in route.headers_remove),
         orig_headers=route.orig_headers,
@@ -312,6 +350,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         client_key=route.client_key,
         debug=configuration.debug if route.debug is None else route.debug,
     )
+    made = _with_parts(_with_variants(made))
     if made.upstream_key is None:
         return made
     trusted = replace(
@@ -324,7 +363,32 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         subscribe=(),
         cors=frozenset(),
     )
-    return replace(made, trusted=trusted)
+    return replace(made, trusted=_with_parts(replace(trusted, variants={})))
+
+
+def _with_variants(route: Route) -> Route:
+    """The route that finds, by `Route.at`, itself as each of its targets has it."""
+    variants: dict[Target, Route] = {}
+    made = replace(route, variants=variants)
+    for target in route.targets:
+        settings = {name: getattr(target, name) for name in _OF_TARGETS}
+        is_as_route = all(value == getattr(route, name) for name, value in settings.items())
+        variants[target] = made if is_as_route else replace(made, target=target, **settings)
+    return made if any(one is not made for one in variants.values()) else route
+
+
+def _with_parts(route: Route) -> Route:
+    """The route that knows itself, or its parts where its targets take WebSockets in different ways."""
+    parts: dict[Kind, Route] = {}
+    made = replace(route, parts=parts)
+    for kind in {target.kind for target in route.targets}:
+        targets = tuple(target for target in route.targets if target.kind == kind)
+        parts[kind] = made if targets == route.targets else replace(made, targets=targets)
+    return made
+
+
+# Settings of a route that go on from its targets to what they begin: holds, and the links of holds.
+_OF_TARGETS = ("subscribe", "verify", "ca", "client_cert", "client_key")
 
 
 def _id_of(route: config.Route) -> str:
@@ -340,8 +404,8 @@ def _place(route: Route) -> tuple[str, str, str, str, bool | None]:
 
 def _by_name(route: Route) -> Route:
     """The route as it is for requests that name it: see `Route.host`."""
-    trusted = None if route.trusted is None else replace(route.trusted, host="")
-    return replace(route, host="", trusted=trusted)
+    trusted = None if route.trusted is None else _with_parts(replace(route.trusted, host=""))
+    return _with_parts(_with_variants(replace(route, host="", trusted=trusted)))
 
 
 def _rules(routes: Iterable[Route], is_websocket: bool, is_secure: bool) -> _Rules:

@@ -118,6 +118,15 @@ class Backend:
             if self._on_request is not None:
                 self._on_request(result, self._loop.time() - started)
 
+    async def reach(self, route: Route) -> Target:
+        """Return the first target that can be connected to; the connection waits in the pool.
+
+        Raises: BackendError.
+        """
+        connection, target = await self._connect(route)
+        connection.release()
+        return target
+
     async def upgrade(self, route: Route, request: Request) -> Upgraded | Response:
         """Ask a backend of the route to switch to WebSocket; a Response is its refusal.
 
@@ -242,7 +251,7 @@ class Backend:
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise BackendError(f"{target} had closed its connection", is_repeatable=True)
-        head = self._encode_head(route, request)
+        head = self._encode_head(route, target, request)
         body = request.body
         if isinstance(body, bytes):
             transport.write(head + body)
@@ -303,10 +312,10 @@ class Backend:
             protocol.watch(route.idle_timeout)
         return Response(message, payload, connection, upload, target)
 
-    def _encode_head(self, route: Route, request: Request) -> bytes:
+    def _encode_head(self, route: Route, target: Target, request: Request) -> bytes:
         parts = [b"%b %b HTTP/1.1\r\n" % (request.method.encode(), request.target)]
-        if route.host_header:
-            parts.append(b"Host: %b\r\n" % route.host_header.encode())
+        if target.host_header:
+            parts.append(b"Host: %b\r\n" % target.host_header.encode())
             fields = tuple(field for field in request.fields if field[0].lower() != b"host")
             parts.append(wire.encode_fields(fields))
         else:

@@ -175,6 +175,7 @@ _HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 # The dot that may end a host is left out before hosts are compared, so a pattern with one would match nothing.
 host_pattern = _pattern(rf"(?!.*\.\Z)(?:|\*|\*\.[A-Za-z0-9._-]+|{_HOST})", 'a host without port, "*.host" or "*"')
 host_field = _pattern(rf"(?:{_HOST})(?::[0-9]+)?", "host or host:port")
+certificate_name = _pattern(r"|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", "a host name or an address, without port")
 path = _pattern(r"/[!-\"$->@-~]*", "a path as in a URL, from its / and without query")
 # RFC 8586 2: a host with or without port, or a pseudonym.
 cdn_id = _pattern(rf"|(?:{_HOST})(?::[0-9]+)?|[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a host or a word without blanks")

@@ -39,6 +39,12 @@ def with_backend(use: Callable[[Backend], Any]) -> Any:
     return asyncio.run(all_of_it())
 
 
+def head_of(route: Route, request: Request) -> bytes:
+    """The head of a request to the first target."""
+    head: bytes = with_backend(lambda backend: backend._encode_head(route, route.targets[0], request))
+    return head
+
+
 class Reader:
     """A body that is still to come."""
 
@@ -62,11 +68,11 @@ class Reader:
 )
 def test_the_head_of_a_request(request_: Request, expected: bytes) -> None:
     """Nothing is added but what frames the body."""
-    assert expected == with_backend(lambda backend: backend._encode_head(route_with(grip=False), request_))
+    assert expected == head_of(route_with(grip=False), request_)
 
 
 def test_the_head_of_a_request_of_grip() -> None:
-    head = with_backend(lambda backend: backend._encode_head(route_with(), Request("GET", b"/", (HOST,))))
+    head = head_of(route_with(), Request("GET", b"/", (HOST,)))
     lines = head.split(b"\r\n")
     assert lines[2].startswith(b"Grip-Sig: ey")
     assert GRIP_FEATURES == lines[3] + b"\r\n"
@@ -74,9 +80,7 @@ def test_the_head_of_a_request_of_grip() -> None:
 
 def test_the_head_of_a_request_to_another_host() -> None:
     route = route_with(grip=False, host_header="b.test:81")
-    head = with_backend(
-        lambda backend: backend._encode_head(route, Request("GET", b"/", ((b"host", b"a"), (b"A", b"b"))))
-    )
+    head = head_of(route, Request("GET", b"/", ((b"host", b"a"), (b"A", b"b"))))
     assert b"GET / HTTP/1.1\r\nHost: b.test:81\r\nA: b\r\n\r\n" == head
 
 
