@@ -156,7 +156,8 @@ def _requests(route: Route) -> str:
 def _differences(backend: config.Backend) -> str:
     """What a backend has of its own beside its URL."""
     given = {one.name: getattr(backend, one.name) for one in fields(config.Backend) if not one.required}
-    return ", ".join(f"{name} {_shown(value)}" for name, value in given.items() if value is not None)
+    own = {name: value for name, value in given.items() if value is not None and (name, value) != ("weight", 1)}
+    return ", ".join(f"{name} {_shown(value)}" for name, value in own.items())
 
 
 def _shown(value: Any) -> str:

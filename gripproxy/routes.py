@@ -25,6 +25,7 @@ class Target:
     scheme: str
     host: str
     port: int
+    weight: int = 1
     host_header: str = ""
     websocket: str = "over-http"
     one_event: bool = False
@@ -34,12 +35,17 @@ class Target:
     ca: str = ""
     client_cert: str = ""
     client_key: str = ""
+    url: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", f"{self.scheme}://{self.authority.decode()}")
 
     @classmethod
     def from_setting(cls, setting: config.Backend) -> "Target":
         """The target of a backend in which nothing is left out."""
         scheme, host, port = config.parse_backend(setting.url)
-        given = {one.name: getattr(setting, one.name) for one in fields(cls) if hasattr(setting, one.name)}
+        names = [one.name for one in fields(cls) if one.init and hasattr(setting, one.name)]
+        given = {name: getattr(setting, name) for name in names}
         return cls(scheme, host, port, **{name: value for name, value in given.items() if value is not None})
 
     @property
@@ -54,7 +60,7 @@ class Target:
         return (host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}").encode()
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority.decode()}"
+        return self.url
 
 
 # How a target takes WebSockets: the mode, and whether each event is a request of its own.

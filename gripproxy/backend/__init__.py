@@ -21,6 +21,7 @@ from dataclasses import replace
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gripproxy.backend.balance import FAILED, Balance, Server
 from gripproxy.backend.connection import BackendConnection, Pool
 from gripproxy.backend.messages import Request, Response, Upgraded, describe
 from gripproxy.backend.upload import Upload
@@ -45,14 +46,14 @@ GRIP_FEATURES = (
     b"filter:require-sub, filter:build-id, filter:var-subst, filter:http-check, filter:http-modify\r\n"
 )
 
-# Seconds for which a target is tried last that could not be connected to, or broke a fresh connection unanswered.
-TARGET_REST = 5.0
-
 # RFC 6455 1.3.
 ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 # Told an informational response (RFC 9110 15.2): its status, reason and fields.
 OnInformational = Callable[[int, str, Fields], None]
+
+# A connection in hand, whose it is, and where its request counts as under way.
+Taken = tuple[aiohttp.connector.Connection, Target, Server | None]
 
 
 class Backend:
@@ -76,9 +77,7 @@ class Backend:
         self.current = current
         self._on_request = on_request
         self._on_retry = on_retry
-        # Target -> when it may be tried first again
-        self._resting: dict[Target, float] = {}
-        self._turn = 0
+        self._balance = Balance(self._loop.time)
 
     async def close(self) -> None:
         """Close the pool."""
@@ -87,8 +86,7 @@ class Backend:
     def renew(self) -> None:
         """Load the files of TLS again for the next connections; requests under way are not disturbed."""
         self._pool.renew()
-        now = self._loop.time()
-        self._resting = {target: until for target, until in self._resting.items() if until > now}
+        self._balance.renew()
 
     async def fetch(
         self,
@@ -123,8 +121,11 @@ class Backend:
 
         Raises: BackendError.
         """
-        connection, target = await self._connect(route)
+        connection, target, server = await self._connect(route)
         connection.release()
+        if server is not None:
+            server.leave()
+            self._balance.is_reached(server)
         return target
 
     async def upgrade(self, route: Route, request: Request) -> Upgraded | Response:
@@ -145,46 +146,40 @@ class Backend:
         response = await self._exchange(route, request, may_switch=True)
         if response.status != 101:
             return response
-        target = response.target
+        target, server = response.target, response.server
         transport, received = response.take()
         if transport is None:
+            response.close()
             raise BackendError(f"{target} closed the connection behind its 101 response")
         accept = base64.b64encode(hashlib.sha1(key + ACCEPT_GUID, usedforsecurity=False).digest())
         if field(response.fields, b"sec-websocket-accept") != accept:
             transport.abort()
+            response.close()
             raise BackendError(f"{target} answered with a wrong Sec-WebSocket-Accept")
-        return Upgraded(transport, response.fields, received, target)
+        return Upgraded(transport, response.fields, received, target, server)
 
     # Connections
 
-    def _targets(self, route: Route) -> tuple[Target, ...] | list[Target]:
-        """Return the route's targets in the order to try them; those that failed a moment ago come last."""
-        if len(route.targets) == 1:
-            return route.targets
-        targets = list(route.targets)
-        if route.balance == "round-robin":
-            self._turn += 1
-            turn = self._turn % len(targets)
-            targets = targets[turn:] + targets[:turn]
-        now = self._loop.time()
-        return sorted(targets, key=lambda target: self._resting.get(target, 0.0) > now)
-
-    async def _connect(self, route: Route) -> tuple[aiohttp.connector.Connection, Target]:
-        """Return a connection to the first target that can be reached."""
+    async def _connect(self, route: Route) -> Taken:
+        """Return a connection to the first target that can be reached, where the request counts as under way."""
         failures = []
-        for target in self._targets(route):
+        for target in self._balance.order(route):
+            server = self._balance.enter(target)  # before anything else is asked whose turn it is
             try:
-                return await self._connect_to(route, target), target
-            except BackendError as error:
+                return await self._connect_to(route, target), target, server
+            except BaseException as error:
+                if server is not None:
+                    server.leave()
+                if not isinstance(error, BackendError):
+                    raise
                 failures.append(str(error))
-                self.pass_over(route, target)
+                self._balance.rest(target)
                 last = error
         raise BackendError("; ".join(failures), last.status, is_repeatable=True) from last
 
-    def pass_over(self, route: Route, target: Target) -> None:
+    def pass_over(self, target: Target) -> None:
         """Try a target last for a while, where there are others."""
-        if len(route.targets) > 1:
-            self._resting[target] = self._loop.time() + TARGET_REST
+        self._balance.rest(target)
 
     async def _connect_to(self, route: Route, target: Target) -> aiohttp.connector.Connection:
         try:
@@ -209,33 +204,52 @@ class Backend:
         may_switch: bool = False,
     ) -> Response:
         """Ask, and ask once more when it was a pooled connection that the backend had just closed."""
-        connection, target = await self._connect(route)
-        protocol = connection.protocol
-        assert isinstance(protocol, BackendConnection)
-        may_repeat = protocol.was_used and request.method in IDEMPOTENT and isinstance(request.body, bytes)
+        taken = await self._connect(route)
+        connection, target, _ = taken
+        assert isinstance(connection.protocol, BackendConnection)
+        was_used = connection.protocol.was_used
         try:
-            upload = self._send(route, target, protocol, request, before_body, keep)
-            return await self._answer(route, target, connection, upload, on_informational, may_switch)
-        except BaseException as error:
-            connection.close()
-            if not isinstance(error, BackendError) or not error.is_repeatable:
+            return await self._ask(route, taken, request, before_body, on_informational, keep, may_switch)
+        except BackendError as error:
+            if not error.is_repeatable:
                 raise
-            if not protocol.was_used:
-                self.pass_over(route, target)  # nobody but its own end has broken a fresh connection
-            if not may_repeat:
+            if not was_used:
+                self._balance.rest(target)  # nobody but its own end has broken a fresh connection
+            if not was_used or request.method not in IDEMPOTENT or not isinstance(request.body, bytes):
                 raise
             log.debug("%s; asking again", error)
             if self._on_retry is not None:
                 self._on_retry()
-        connection = await self._connect_to(route, target)
-        protocol = connection.protocol
-        assert isinstance(protocol, BackendConnection)
+        taken = await self._connect(route)
+        return await self._ask(route, taken, request, before_body, on_informational, keep, may_switch)
+
+    async def _ask(
+        self,
+        route: Route,
+        taken: Taken,
+        request: Request,
+        before_body: Callable[[], None] | None,
+        on_informational: OnInformational | None,
+        keep: int,
+        may_switch: bool,
+    ) -> Response:
+        """Ask on a connection, and take note of how it went."""
+        connection, target, server = taken
+        assert isinstance(connection.protocol, BackendConnection)
         try:
-            self._send(route, target, protocol, request, before_body, keep)
-            return await self._answer(route, target, connection, None, on_informational, may_switch)
-        except BaseException:
+            upload = self._send(route, target, connection.protocol, request, before_body, keep)
+            response = await self._answer(route, target, connection, upload, on_informational, may_switch)
+        except BaseException as error:
             connection.close()
+            if server is not None:
+                server.leave()
+                if isinstance(error, BackendError) and error.status >= 500 and not error.is_repeatable:
+                    self._balance.fail(server, target)
             raise
+        if server is not None:
+            response.server = server
+            (self._balance.fail if response.status in FAILED else self._balance.succeed)(server, target)
+        return response
 
     def _send(
         self,

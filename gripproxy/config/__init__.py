@@ -241,8 +241,8 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     orig_headers: bool = False
     # Origins that get CORS fields, or "*".
     cors: tuple[str, ...] = ()
-    # The first backend that can be reached, or each in turn.
-    balance: Literal["first", "round-robin"] = "first"
+    # The first backend that can be reached, each in turn, or the one with the fewest requests under way.
+    balance: Literal["first", "round-robin", "least-requests"] = "first"
     # Seconds to connect to one backend.
     connect_timeout: PositiveSeconds = 5.0
     # Seconds from the request to the head of the response; 0 = without limit.

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from gripproxy.config import texts
-from gripproxy.config.checks import check
+from gripproxy.config.checks import Positive, check
 from gripproxy.config.reader import File, SettingError
 from gripproxy.config.texts import parse_backend
 
@@ -16,6 +16,8 @@ class Backend(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # http(s)://host[:port].
     url: str
+    # How many requests it gets beside the others, where `balance` divides them.
+    weight: Positive = 1
     host_header: str | None = None
     websocket: Literal["over-http", "passthrough"] | None = None
     one_event: bool | None = None

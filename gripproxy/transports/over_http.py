@@ -146,7 +146,7 @@ class OverHttp:
                 response.close()
             self.target = response.target
             if response.status in RETRIED and self.hold is not None:
-                self._backend.pass_over(self._route, response.target)  # the repetition should meet another one
+                self._backend.pass_over(response.target)  # the repetition should meet another one
         except BackendError as error:
             log.warning("%s: WebSocket-over-HTTP: %s", self._route.id, error, extra=self._log_extra)
             return self.session.receive_failure("backend unavailable", error.is_repeatable, now(), error.status)

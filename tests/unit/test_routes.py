@@ -237,12 +237,20 @@ def table(url: str = "http://b", **settings: Any) -> config.Backend:
 
 
 def test_a_table_differs_from_the_route_where_it_says_so() -> None:
-    own = table("https://b:1", host_header="h", websocket="passthrough", subscribe=("x",), verify=False, client_cert="")
+    own = table(
+        "https://b:1",
+        weight=3,
+        host_header="h",
+        websocket="passthrough",
+        subscribe=("x",),
+        verify=False,
+        client_cert="",
+    )
     route = only({"backends": ("http://a", own), "subscribe": ("y",), "one_event": True, "client_cert": "c"})
 
     assert (
         Target("http", "a", 80, one_event=True, subscribe=("y",), client_cert="c"),
-        Target("https", "b", 1, "h", "passthrough", True, ("x",), verify=False),
+        Target("https", "b", 1, 3, "h", "passthrough", True, ("x",), verify=False),
     ) == route.targets
 
 

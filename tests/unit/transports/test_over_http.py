@@ -50,7 +50,7 @@ class FakeBackend:
         self.now: dict[str, Any] = {}
         self._answers: list[asyncio.Future[Answer]] = []
 
-    def pass_over(self, route: Any, target: Any) -> None:
+    def pass_over(self, target: Any) -> None:
         self.passed_over += 1
 
     def current(self, route: Any) -> Any:
