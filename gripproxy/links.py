@@ -290,6 +290,7 @@ class Links:
             ca=route.ca,
             client_cert=route.client_cert,
             client_key=route.client_key,
+            public_only=route.public_only,
         )
         # What the route sets is for its own backends: it may be a credential.
         return replace(route, targets=(there,), rewrite=None, headers_set=(), headers_remove=frozenset())

@@ -35,6 +35,7 @@ class Target:
     ca: str = ""
     client_cert: str = ""
     client_key: str = ""
+    public_only: bool = False
     url: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,8 +78,9 @@ class Route:
     ``trusted`` is the same route for requests of a GRIP proxy in front, whose Grip-Sig ``upstream_key`` verifies: it
     hands requests and responses through, instructions included. Both are None where no key is given.
 
-    ``subscribe`` and what concerns TLS are the route's own settings, which a target may differ from: see `at`. Where
-    targets differ in how they take WebSockets, ``parts`` has a route for each kind, with those targets alone.
+    ``subscribe`` and what concerns connections (``verify`` to ``public_only``) are the route's own settings, which a
+    target may differ from: see `at`. Where targets differ in how they take WebSockets, ``parts`` has a route for each
+    kind, with those targets alone.
     """
 
     id: str
@@ -111,6 +113,7 @@ class Route:
     ca: str
     client_cert: str
     client_key: str
+    public_only: bool
     debug: bool
     is_trusted: bool = False
     # Its id where it was given one, for statistics; others count as one there.
@@ -354,6 +357,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         ca=route.ca,
         client_cert=route.client_cert,
         client_key=route.client_key,
+        public_only=route.public_only,
         debug=configuration.debug if route.debug is None else route.debug,
     )
     made = _with_parts(_with_variants(made))
@@ -394,7 +398,7 @@ def _with_parts(route: Route) -> Route:
 
 
 # Settings of a route that go on from its targets to what they begin: holds, and the links of holds.
-_OF_TARGETS = ("subscribe", "verify", "ca", "client_cert", "client_key")
+_OF_TARGETS = ("subscribe", "verify", "ca", "client_cert", "client_key", "public_only")
 
 
 def _id_of(route: config.Route) -> str:

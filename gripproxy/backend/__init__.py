@@ -57,7 +57,7 @@ Taken = tuple[aiohttp.connector.Connection, Target, Server | None]
 
 
 class Backend:
-    """The backends of all routes, asked from one pool of connections."""
+    """The backends of all routes."""
 
     def __init__(
         self,
@@ -72,7 +72,8 @@ class Backend:
         ``current(route)`` tells the route that is now what one of an earlier configuration was.
         """
         self._loop = asyncio.get_running_loop()
-        self._pool = Pool(self._loop)
+        # By `public_only`, so that a connection is never used by who must not have it.
+        self._pools = {public_only: Pool(self._loop, public_only=public_only) for public_only in (False, True)}
         self._now = now
         self.current = current
         self._on_request = on_request
@@ -80,12 +81,14 @@ class Backend:
         self._balance = Balance(self._loop.time)
 
     async def close(self) -> None:
-        """Close the pool."""
-        await self._pool.close()
+        """Close the pools."""
+        for pool in self._pools.values():
+            await pool.close()
 
     def renew(self) -> None:
         """Load the files of TLS again for the next connections; requests under way are not disturbed."""
-        self._pool.renew()
+        for pool in self._pools.values():
+            pool.renew()
         self._balance.renew()
 
     async def fetch(
@@ -183,7 +186,7 @@ class Backend:
 
     async def _connect_to(self, route: Route, target: Target) -> aiohttp.connector.Connection:
         try:
-            return await self._pool.take(route, target)
+            return await self._pools[target.public_only].take(route, target)
         except TimeoutError as error:
             message = f"{target} did not accept a connection within {route.connect_timeout:g} s"
             raise BackendError(message, 504, is_repeatable=True) from error

@@ -6,8 +6,10 @@ end a body well, and what a backend says unasked is never taken for the next ans
 """
 
 import asyncio
+import socket
 import ssl
 from functools import partial
+from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -17,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
 
+from gripproxy.config.addresses import is_public, parse_ip
 from gripproxy.grip.fields import field
 from gripproxy.routes import Route, Target
 
@@ -175,11 +178,29 @@ class Way(aiohttp.ClientRequest):
         return self._key
 
 
-class Pool(aiohttp.TCPConnector):
-    """Connections to all backends."""
+def public_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket for an address as `getaddrinfo` has it, which is the one that it is about to be connected to.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(limit=0, keepalive_timeout=POOL_IDLE, ttl_dns_cache=30, enable_cleanup_closed=False)
+    Raises: OSError, before anything is sent to an address that is not public.
+    """
+    family, kind, protocol, _, (host, *_) = address
+    parsed = parse_ip(host)
+    if parsed is None or not is_public(parsed):
+        raise OSError(f"{host} is not a public address")
+    return socket.socket(family, kind, protocol)
+
+
+class Pool(aiohttp.TCPConnector):
+    """Connections to backends, or to those of public addresses only."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, public_only: bool = False) -> None:
+        super().__init__(
+            limit=0,
+            keepalive_timeout=POOL_IDLE,
+            ttl_dns_cache=30,
+            enable_cleanup_closed=False,
+            socket_factory=public_socket if public_only else None,
+        )
         self._factory = partial(BackendConnection, loop)  # type: ignore[assignment]  # a ResponseHandler
         self._ways: dict[tuple[Target, float], Way] = {}
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gripproxy.config import conditions, texts
+from gripproxy.config.addresses import is_public, parse_ip
 from gripproxy.config.backends import Backend, complete
 from gripproxy.config.checks import Count, Positive, PositiveSeconds, Seconds, check, check_text
 from gripproxy.config.conditions import Condition
@@ -263,6 +264,8 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ca: File = File("")
     client_cert: File = File("")
     client_key: File = File("")
+    # Whether only public addresses are connected to, whatever the names of backends and links resolve to.
+    public_only: bool = False
     # Reasons in the bodies of error answers; None = the global `debug`.
     debug: bool | None = None
 
@@ -275,6 +278,10 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             check_text(f"headers_set.{name}", texts.field_value, value)
         if self.client_key and not self.client_cert:
             raise SettingError("client_cert", "is missing, though client_key is given")
+        for index, backend in enumerate(self.complete_backends()):
+            address = parse_ip(parse_backend(backend.url)[1])
+            if backend.public_only and address is not None and not is_public(address):
+                raise SettingError(f"backends[{index}]", f"{address} is not public, which public_only asks for")
 
     @property
     def condition(self) -> Condition:

@@ -28,6 +28,7 @@ class Backend(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ca: File | None = None
     client_cert: File | None = None
     client_key: File | None = None
+    public_only: bool | None = None
 
     def __post_init__(self) -> None:
         check(self, _CHECKS)
@@ -36,7 +37,17 @@ class Backend(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 # What a route says for all of its backends.
-INHERITED = ("host_header", "websocket", "one_event", "subscribe", "verify", "verify_host", "ca", "client_cert")
+INHERITED = (
+    "host_header",
+    "websocket",
+    "one_event",
+    "subscribe",
+    "verify",
+    "verify_host",
+    "ca",
+    "client_cert",
+    "public_only",
+)
 
 
 def complete(backend: str | Backend, route: Struct) -> Backend:

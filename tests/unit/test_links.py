@@ -15,7 +15,7 @@ from gripproxy.config import Route as RouteConfig
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields
 from gripproxy.links import AT_ONCE, BODY_MAX, KEPT_BODY_MAX, PACES_MAX, Answer, Links, resolve
-from gripproxy.routes import Route, Routes
+from gripproxy.routes import Route, Routes, Target
 
 HOST = "client.test"
 NEXT = "http://client.test/next?x=1"
@@ -181,6 +181,25 @@ def test_links_of_a_named_route_are_for_that_route() -> None:
             await world.links.fetch(world.arrivals, named, urlsplit(uri).netloc, uri, {}, 0)
         assert {"http://named.test:87"} == {str(route.targets[0]) for route, _ in world.backend.requests}
         assert [b"/cut/x", b"/y", b"/z"] == [request.target for _, request in world.backend.requests]
+
+    run(test)
+
+
+def test_a_link_to_another_server_goes_there_as_the_route_wants_connections() -> None:
+    """With its TLS settings, and to public addresses only where it says so; without what is for its own backends."""
+
+    async def test(world: World) -> None:
+        settings: dict[str, Any] = {
+            "verify": False,
+            "ca": "a",
+            "client_cert": "b",
+            "client_key": "c",
+            "public_only": True,
+        }
+        world.route = replace(world.route, subscribe=("x",), **settings)
+        await world.fetch("https://elsewhere.test/x")
+        ((route, _),) = world.backend.requests
+        assert (Target("https", "elsewhere.test", 443, **settings),) == route.targets
 
     run(test)
 
