@@ -64,6 +64,16 @@ class Target:
         return self.url
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the targets of a route are checked; ``host`` is the route's, empty where it takes any."""
+
+    host: str
+    path: str
+    interval: float
+    timeout: float
+
+
 # How a target takes WebSockets: the mode, and whether each event is a request of its own.
 Kind = tuple[str, bool]
 
@@ -102,6 +112,7 @@ class Route:
     request_id: bytes
     cors: frozenset[str]
     balance: str
+    health: Health | None
     connect_timeout: float
     response_timeout: float
     idle_timeout: float
@@ -346,6 +357,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         request_id=configuration.server.request_id.lower().encode(),
         cors=frozenset(origin.lower() for origin in route.cors),
         balance=route.balance,
+        health=_health(route, host),
         connect_timeout=route.connect_timeout,
         response_timeout=route.response_timeout,
         idle_timeout=route.idle_timeout,
@@ -374,6 +386,12 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         cors=frozenset(),
     )
     return replace(made, trusted=_with_parts(replace(trusted, variants={})))
+
+
+def _health(route: config.Route, host: str) -> Health | None:
+    if route.health_path is None:
+        return None
+    return Health("" if "*" in host else host, route.health_path, route.health_interval, route.health_timeout)
 
 
 def _with_variants(route: Route) -> Route:

@@ -28,7 +28,7 @@ from gripproxy.backend.upload import Upload
 from gripproxy.errors import BackendError
 from gripproxy.grip import wire
 from gripproxy.grip.fields import Fields, field
-from gripproxy.routes import Route, Target
+from gripproxy.routes import Health, Route, Target
 
 __all__ = ["ACCEPT_GUID", "GRIP_FEATURES", "IDEMPOTENT", "Backend", "Request", "Response", "Upgraded"]
 
@@ -160,6 +160,25 @@ class Backend:
             response.close()
             raise BackendError(f"{target} answered with a wrong Sec-WebSocket-Accept")
         return Upgraded(transport, response.fields, received, target, server)
+
+    async def check(self, route: Route, target: Target, request: Request) -> Response:
+        """Ask one target, which is not counted as a request of a client.
+
+        Raises: BackendError.
+        """
+        while True:
+            connection = await self._connect_to(route, target)
+            assert isinstance(connection.protocol, BackendConnection)
+            was_used = connection.protocol.was_used
+            try:
+                return await self._ask(route, (connection, target, None), request, None, None, 0, False)
+            except BackendError as error:
+                if not error.is_repeatable or not was_used:
+                    raise
+
+    def set_health(self, target: Target, health: Health, *, is_up: bool) -> None:
+        """Tell whether a target's latest health check succeeded."""
+        self._balance.set_health(target, health, is_up=is_up)
 
     # Connections
 

@@ -2,13 +2,14 @@
 
 What is known of a backend counts for all routes that have it. One that fails rests: others are asked first. After its
 rest a single request tries it, and only when one is answered is it a backend like the others again, so that a backend
-that lets everybody wait costs one client its time, not all who come meanwhile.
+that lets everybody wait costs one client its time, not all who come meanwhile. One whose health check fails is asked
+when no other is left.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 
-from gripproxy.routes import Route, Target
+from gripproxy.routes import Health, Route, Target
 
 log = logging.getLogger("gripproxy.backend")
 
@@ -21,7 +22,7 @@ REST = 5.0
 FAILURES = 3
 FAILED = frozenset({502, 503, 504})
 
-READY, RESTING = range(2)
+READY, RESTING, DOWN = range(3)
 
 
 class Server:
@@ -93,6 +94,8 @@ class Balance:
         self._servers: dict[str, Server] = {}
         # By the identity of a route's targets, which the turns keep alive.
         self._turns: dict[int, Turns] = {}
+        # Those whose health check failed last.
+        self._down: set[tuple[Target, Health]] = set()
 
     def order(self, route: Route) -> Sequence[Target]:
         """Return the route's targets in the order to try them."""
@@ -103,6 +106,10 @@ class Balance:
         turns = self._turns.get(id(targets)) or self._take_up(targets)
         now = self._now()
         states = [RESTING if server.resting_until > now else READY for server in turns.servers]
+        if self._down and route.health is not None:
+            for place, target in enumerate(targets):
+                if (target, route.health) in self._down:
+                    states[place] = DOWN
         best = min(states)
         first = CHOICES[route.balance](turns, [place for place in range(count) if states[place] == best])
         server = turns.servers[first]
@@ -110,6 +117,16 @@ class Balance:
             server.resting_until = now + REST  # for all but this request
         others = sorted(((first + step) % count for step in range(1, count)), key=states.__getitem__)
         return [targets[first], *(targets[place] for place in others)]
+
+    def set_health(self, target: Target, health: Health, *, is_up: bool) -> None:
+        """Ask a target last where its health is checked so, or like the others, whatever happened before."""
+        if not is_up:
+            self._down.add((target, health))
+            return
+        self._down.discard((target, health))
+        server = self._servers.get(target.url)
+        if server is not None:
+            self.succeed(server, target)
 
     def _take_up(self, targets: tuple[Target, ...]) -> Turns:
         servers = [self._servers.setdefault(target.url, Server()) for target in targets]

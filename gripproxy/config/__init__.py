@@ -244,6 +244,11 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cors: tuple[str, ...] = ()
     # The first backend that can be reached, each in turn, or the one with the fewest requests under way.
     balance: Literal["first", "round-robin", "least-requests"] = "first"
+    # What each backend is asked for to see whether it is well; None = not asked.
+    health_path: str | None = None
+    # Seconds between two such questions, and for each answer.
+    health_interval: PositiveSeconds = 5.0
+    health_timeout: PositiveSeconds = 2.0
     # Seconds to connect to one backend.
     connect_timeout: PositiveSeconds = 5.0
     # Seconds from the request to the head of the response; 0 = without limit.
@@ -439,6 +444,7 @@ _ROUTE_CHECKS: dict[str, Callable[[str], object]] = {
     "prefix": texts.channel_prefix,
     "subscribe": texts.channel,
     "rewrite": texts.path,
+    "health_path": texts.path,
     "host_header": texts.host_field,
     "verify_host": texts.certificate_name,
     "headers_remove": texts.field_name,

@@ -52,6 +52,12 @@ class World:
         self.clients.append(Connection("127.0.0.1", self.door.port))
         return self.clients[-1]
 
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        for backend in self.backends.values():
+            backend.stop()
+
     def wait_for(self, name: str, requests: int) -> None:
         """Wait until a backend was asked so often."""
         deadline = time.monotonic() + REST / 2
@@ -76,10 +82,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     with Processes(tmp_path) as processes:
         world = World(processes, "abc")
         yield world
-    for client in world.clients:
-        client.close()
-    for backend in world.backends.values():
-        backend.stop()
+        world.close()
 
 
 def test_weights(world: World) -> None:

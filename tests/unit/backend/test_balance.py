@@ -200,6 +200,36 @@ def test_one_failure_more_after_the_rest_is_another_rest() -> None:
     assert "b" == world.first()
 
 
+def test_who_is_down_is_asked_when_no_other_is_left() -> None:
+    """Behind those that rest; when all are down the order is as if none were."""
+    world = World(health_path="/healthz")
+    assert world.route.health is not None
+
+    def tell(name: str, is_up: bool) -> None:
+        assert world.route.health is not None
+        world.balance.set_health(world.target(name), world.route.health, is_up=is_up)
+
+    tell("a", False)
+    assert "bca" == world.order()
+    world.rest("bc")
+    assert "bca" == world.order()
+    tell("b", False)
+    assert "cab" == world.order()
+    tell("c", False)
+    assert "abc" == world.order()
+    tell("b", True)  # which ends its rest, too
+    assert "bca" == world.order()
+
+
+def test_health_counts_where_it_is_checked_so() -> None:
+    world = World(health_path="/healthz")
+    assert world.route.health is not None
+    world.balance.set_health(world.target("a"), world.route.health, is_up=False)
+    for other in (route(), route(health_path="/other"), route(host="x.test", health_path="/healthz")):
+        assert "abc" == world.order(other)
+    assert "bca" == world.order(route(path="/other", health_path="/healthz"))
+
+
 def test_what_is_known_is_bounded_by_the_configuration() -> None:
     """Links lead anywhere, and a route with one backend has no choice."""
     balance = Balance(lambda: 0.0)
