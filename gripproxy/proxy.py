@@ -281,7 +281,7 @@ class Proxy:
             hold_response(self.holds, client, route, asked, instruct, uri, moments)
         elif instruct.hold == "stream" or instruct.next_link is not None:
             rest = None if is_whole else response
-            await hold_stream(self.holds, client, route, instruct, rest, uri, moments)
+            await hold_stream(self.holds, client, route, asked, instruct, rest, uri, moments)
         else:
             client.respond(instruct.status, instruct.reason, instruct.fields, instruct.body)
 
@@ -346,7 +346,14 @@ class Proxy:
         last_ids, moment = outcome.last_ids, outcome.moment
         try:
             answer = await self._links.fetch(
-                history, hold.route, hold.host, uri, last_ids, moment, lambda: hold.transport is not GONE
+                history,
+                hold.route,
+                hold.host,
+                uri,
+                last_ids,
+                moment,
+                lambda: hold.transport is not GONE,
+                hold.link_fields,
             )
             if is_instruct(answer.fields):
                 instruct = self._instructs.read(hold.route, answer.status, answer.reason, answer.fields, answer.body)

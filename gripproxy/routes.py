@@ -110,6 +110,7 @@ class Route:
     headers_remove: frozenset[bytes]
     orig_headers: bool
     request_id: bytes
+    link_headers: frozenset[bytes]
     cors: frozenset[str]
     balance: str
     health: Health | None
@@ -137,6 +138,10 @@ class Route:
     def at(self, target: Target) -> "Route":
         """The route for what a target's response begins: with the target's settings where it has its own."""
         return self.variants.get(target, self) if self.variants else self
+
+    def is_of(self, other: "Route") -> bool:
+        """Whether both are one route of the configuration, as it is or with what one of its targets has."""
+        return self.targets is other.targets
 
     @property
     def modes(self) -> frozenset[str]:
@@ -355,6 +360,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         headers_remove=frozenset(name.lower().encode() for name in route.headers_remove),
         orig_headers=route.orig_headers,
         request_id=configuration.server.request_id.lower().encode(),
+        link_headers=frozenset(name.lower().encode() for name in route.link_headers),
         cors=frozenset(origin.lower() for origin in route.cors),
         balance=route.balance,
         health=_health(route, host),

@@ -240,6 +240,8 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     headers_remove: tuple[str, ...] = ()
     # Whether the backend gets the client's fields a second time, marked by eb9bf0f5-, as they came.
     orig_headers: bool = False
+    # Fields of a held client's request that go into its next links, as long as those lead to this route.
+    link_headers: tuple[str, ...] = ()
     # Origins that get CORS fields, or "*".
     cors: tuple[str, ...] = ()
     # The first backend that can be reached, each in turn, or the one with the fewest requests under way.
@@ -448,5 +450,6 @@ _ROUTE_CHECKS: dict[str, Callable[[str], object]] = {
     "host_header": texts.host_field,
     "verify_host": texts.certificate_name,
     "headers_remove": texts.field_name,
+    "link_headers": texts.client_field_name,
     "cors": texts.origin,
 }

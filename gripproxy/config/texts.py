@@ -23,6 +23,8 @@ _FRAMING = frozenset(
 )
 # Fields that proxies set, and what begins so.
 _OF_PROXIES = ("grip-", "x-forwarded-", "forwarded", "eb9bf0f5-", "pushpin-route")
+# Those that requests for links have anyway.
+_OF_LINKS = ("grip-", "x-forwarded-proto", "pushpin-route", "cdn-loop")
 _NO_FIELD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -152,6 +154,13 @@ def request_id(text: str) -> None:
         field_name(text)
         if text.lower().replace("_", "-").startswith(_OF_PROXIES):
             raise ValueError(f"{text} says something else of a request")
+
+
+def client_field_name(text: str) -> None:
+    """A field that clients send and that may go into requests of the proxy's own."""
+    field_name(text)
+    if text.lower().startswith(_OF_LINKS):
+        raise ValueError(f"{text} is this proxy's to set")
 
 
 def field_value(text: str) -> None:

@@ -228,6 +228,10 @@ REALM = '[realms.headline]\nkey = "changeme"\n'
             ONE_ROUTE + 'headers_set = {a = "x\\r\\nb: c"}\n',
             "routes[0].headers_set.a: must not hold control characters, nor blanks",
         ),
+        (ONE_ROUTE + "link_headers = ['Grip-Sig']\n", "routes[0].link_headers[0]: Grip-Sig is this proxy's to set"),
+        (ONE_ROUTE + "link_headers = ['a b']\n", "routes[0].link_headers[0]: 'a b' is not a field name"),
+        (ONE_ROUTE + "health_path = 'a'\n", "routes[0].health_path: must be a path as in a URL"),
+        (ONE_ROUTE + "health_interval = 0\n", "routes[0].health_interval: must be a number above 0, not 0"),
         (ONE_ROUTE + "cors = ['a']\n", """routes[0].cors[0]: must be "*" or scheme://host[:port], not 'a'"""),
         (ONE_ROUTE + "client_key = 'config.toml'\n", "routes[0].client_cert: is missing, though client_key is given"),
         (
