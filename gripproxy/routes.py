@@ -41,6 +41,10 @@ class Target:
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", f"{self.scheme}://{self.authority.decode()}")
 
+    def __hash__(self) -> int:
+        # Each request looks its target up, and those with one URL are mostly one.
+        return hash(self.url)
+
     @classmethod
     def from_setting(cls, setting: config.Backend) -> "Target":
         """The target of a backend in which nothing is left out."""

@@ -168,8 +168,7 @@ class Backend:
         """
         while True:
             connection = await self._connect_to(route, target)
-            assert isinstance(connection.protocol, BackendConnection)
-            was_used = connection.protocol.was_used
+            was_used = _was_used(connection)
             try:
                 return await self._ask(route, (connection, target, None), request, None, None, 0, False)
             except BackendError as error:
@@ -227,17 +226,11 @@ class Backend:
     ) -> Response:
         """Ask, and ask once more when it was a pooled connection that the backend had just closed."""
         taken = await self._connect(route)
-        connection, target, _ = taken
-        assert isinstance(connection.protocol, BackendConnection)
-        was_used = connection.protocol.was_used
+        may_repeat = _was_used(taken[0]) and request.method in IDEMPOTENT and isinstance(request.body, bytes)
         try:
             return await self._ask(route, taken, request, before_body, on_informational, keep, may_switch)
         except BackendError as error:
-            if not error.is_repeatable:
-                raise
-            if not was_used:
-                self._balance.rest(target)  # nobody but its own end has broken a fresh connection
-            if not was_used or request.method not in IDEMPOTENT or not isinstance(request.body, bytes):
+            if not error.is_repeatable or not may_repeat:
                 raise
             log.debug("%s; asking again", error)
             if self._on_retry is not None:
@@ -257,6 +250,7 @@ class Backend:
     ) -> Response:
         """Ask on a connection, and take note of how it went."""
         connection, target, server = taken
+        was_used = _was_used(connection)
         assert isinstance(connection.protocol, BackendConnection)
         try:
             upload = self._send(route, target, connection.protocol, request, before_body, keep)
@@ -265,8 +259,11 @@ class Backend:
             connection.close()
             if server is not None:
                 server.leave()
-                if isinstance(error, BackendError) and error.status >= 500 and not error.is_repeatable:
-                    self._balance.fail(server, target)
+                if isinstance(error, BackendError) and error.status >= 500:
+                    if not error.is_repeatable:
+                        self._balance.fail(server, target)
+                    elif not was_used:
+                        self._balance.rest(target)  # nobody but its own end has broken a fresh connection
             raise
         if server is not None:
             response.server = server
@@ -369,6 +366,11 @@ class Backend:
             parts.append(b"Content-Length: %d\r\n" % len(body))
         parts.append(b"\r\n")
         return b"".join(parts)
+
+
+def _was_used(connection: aiohttp.connector.Connection) -> bool:
+    assert isinstance(connection.protocol, BackendConnection)
+    return connection.protocol.was_used
 
 
 def _fault(route: Route, target: Target, protocol: BackendConnection, error: BaseException) -> BackendError | None:
