@@ -281,6 +281,17 @@ def test_targets_that_take_websockets_in_different_ways_are_apart() -> None:
     assert alike.parts[alike.targets[0].kind] is alike
 
 
+def test_a_route_that_is_named_stays_so() -> None:
+    """In all forms that its targets give it, since links of holds depend on that."""
+    own = table(subscribe=("x",), websocket="passthrough")
+    named = routes({"id": "n", "backends": ("http://a", own), "upstream_key": "k"}).named("n")
+    assert named is not None
+    assert named.trusted is not None
+    forms = [named.at(named.targets[1]), *named.parts.values(), *named.trusted.parts.values()]
+    assert [""] * 5 == [form.host for form in forms]
+    assert all(form.at(named.targets[1]).host == "" for form in forms)
+
+
 def test_of_a_proxy_in_front_nothing_is_held_here() -> None:
     """So that targets have no channels of their own for it; their modes stay."""
     route = only({"backends": ("http://a", table(subscribe=("x",), websocket="passthrough")), "upstream_key": "k"})
