@@ -14,6 +14,7 @@ from msgspec.structs import asdict, replace
 
 from gripproxy import config
 from gripproxy.config.conditions import Condition
+from gripproxy.routes_file import LineError, properties_of, sections_of
 
 # Pushpin's files of keys hold PEM or hexadecimal digits, ours PEM or text.
 _HEX_FILE = "a key file that is not PEM holds hexadecimal digits for Pushpin; write hex: before them"
@@ -34,15 +35,11 @@ class _Line:
     def set_header(self, text: str) -> None:
         name, colon, value = text.partition(":")
         if not colon:
-            raise _LineError(f"header must be NAME:VALUE, not {text!r}")
+            raise LineError(f"header must be NAME:VALUE, not {text!r}")
         if value.strip():
             self.settings.setdefault("headers_set", {})[name.strip()] = value.strip()
         else:
             self.settings.setdefault("headers_remove", []).append(name.strip())
-
-
-class _LineError(ValueError):
-    """A line that cannot be taken over."""
 
 
 def import_routes(text: str) -> tuple[str, list[str]]:
@@ -57,7 +54,7 @@ def import_routes(text: str) -> tuple[str, list[str]]:
                 continue
             route = config.Route(**{key: _frozen(value) for key, value in line.settings.items()})
             if route.host and route.condition in seen:
-                raise _LineError("an earlier line has the same condition")
+                raise LineError("an earlier line has the same condition")
         except ValueError as error:
             warnings.append(f"line {number}: left out: {error}")
             continue
@@ -135,30 +132,30 @@ def _frozen(value: Any) -> Any:
 
 
 def _parse(source: str) -> _Line | None:
-    sections = _sections(source)
-    if not sections:
+    parts = sections_of(source)
+    if not parts:
         return None
     line = _Line()
-    condition, *targets = sections
+    condition, *targets = parts
     _condition(line, condition)
     if not targets:
-        raise _LineError("there is no target")
+        raise LineError("there is no target")
     _targets(line, targets)
     return line
 
 
 def _condition(line: _Line, section: list[str]) -> None:
-    host, properties = _properties(section)
+    host, properties = properties_of(section)
     names = dict(properties)
     if host != "*":
         line.settings["host"] = host.lower()
     if not host:
         if not names.get("id"):
-            raise _LineError("a route without host needs an id")
+            raise LineError("a route without host needs an id")
         line.warnings.append(_NEEDS_TRUST)
     path = names.get("path_beg", "/")
     if not path:
-        raise _LineError("path_beg is empty")
+        raise LineError("path_beg is empty")
     rewrite = _rewrite(names)
     # Behind a final "/" anything may follow as it is, but a rewrite would put one of its own in place of it.
     if not path.endswith("/") or ("path_beg" in names and rewrite is not None and not rewrite.endswith("/")):
@@ -185,9 +182,9 @@ def _rewrite(names: dict[str, str]) -> str | None:
         return None
     count = names["path_rem"]
     if not count.isascii() or not count.isdecimal():
-        raise _LineError(f"path_rem must be a number, not {count!r}")
+        raise LineError(f"path_rem must be a number, not {count!r}")
     if int(count) > len(path):
-        raise _LineError(f"path_rem={count} takes more than path_beg, which has no equivalent")
+        raise LineError(f"path_rem={count} takes more than path_beg, which has no equivalent")
     # Pushpin refuses requests whose path is left without its "/".
     rest = path[int(count) :]
     return rest if rest.startswith("/") else "/" + rest
@@ -196,7 +193,7 @@ def _rewrite(names: dict[str, str]) -> str | None:
 def _targets(line: _Line, sections: list[list[str]]) -> None:
     tables = []
     for section in sections:
-        target, properties = _properties(section)
+        target, properties = properties_of(section)
         if target == "test" or target.startswith(("zhttp/", "zhttpreq/")):
             line.warnings.append(f"target {target} left out: only HTTP targets have an equivalent")
             continue
@@ -204,7 +201,7 @@ def _targets(line: _Line, sections: list[list[str]]) -> None:
         tables.append(own.settings)
         line.warnings += [warning for warning in own.warnings if warning not in line.warnings]
     if not tables:
-        raise _LineError("there is no HTTP target")
+        raise LineError("there is no HTTP target")
     shared = _shared(tables)
     line.settings |= shared
     line.settings["backends"] = [_backend(table, shared) for table in tables]
@@ -256,7 +253,7 @@ def _backend(table: dict[str, Any], shared: dict[str, Any]) -> str | config.Back
 
 def _with_port(target: str) -> str:
     if not target.rpartition(":")[2].isdecimal() or target.endswith("]"):
-        raise _LineError(f"target {target!r} has no port")
+        raise LineError(f"target {target!r} has no port")
     return target
 
 
@@ -286,7 +283,7 @@ def _put_file(setting: str) -> Callable[[_Line, str], None]:
 def _put_one_of(setting: str, name: str, values: dict[str, Any]) -> Callable[[_Line, str], None]:
     def take(line: _Line, value: str) -> None:
         if value not in values:
-            raise _LineError(f"{name} must be {' or '.join(values)}, not {value!r}")
+            raise LineError(f"{name} must be {' or '.join(values)}, not {value!r}")
         line.settings[setting] = values[value]
 
     return take
@@ -335,57 +332,6 @@ _NO_EQUIVALENT = {
     "log_level": "log_level has no equivalent for one route; see [log]",
     "ipc_file_mode": "ipc_file_mode has no equivalent",
 }
-
-
-def _sections(source: str) -> list[list[str]]:
-    """The sections of a line, each a list of its parts between commas; quotes and comments are gone."""
-    sections: list[list[str]] = []
-    part: str | None = None  # None between sections
-    parts: list[str] = []
-    for character, is_quoted in _characters(source):
-        if character in " \r" and not is_quoted:
-            if part is not None:
-                sections.append([*parts, part])
-            part, parts = None, []
-        elif character == "," and not is_quoted:
-            parts.append(part or "")
-            part = ""
-        else:
-            part = (part or "") + character
-    if part is not None:
-        sections.append([*parts, part])
-    return sections
-
-
-def _characters(source: str) -> Iterator[tuple[str, bool]]:
-    """Each character that counts, and whether it stood in quotes; an empty text stands for empty quotes."""
-    is_quoted = False
-    is_escaped = False
-    for character in source:
-        if is_escaped:
-            yield character, True
-            is_escaped = False
-        elif is_quoted and character == "\\":
-            is_escaped = True
-        elif character == '"':
-            is_quoted = not is_quoted
-            yield "", True
-        elif character == "#" and not is_quoted:
-            return
-        else:
-            yield character, is_quoted
-    if is_quoted:
-        raise _LineError("a quote is not closed")
-
-
-def _properties(section: list[str]) -> tuple[str, list[tuple[str, str]]]:
-    """The value of a section and its properties; a first part with = is a property already."""
-    value = "" if "=" in section[0] else section[0]
-    rest = section if "=" in section[0] else section[1:]
-    pairs = [(name, content) for name, _, content in (part.partition("=") for part in rest)]
-    if any(not name for name, _ in pairs):
-        raise _LineError("a property has no name")
-    return value, pairs
 
 
 def _encode(route: config.Route) -> str:

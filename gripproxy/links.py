@@ -24,7 +24,8 @@ from gripproxy.grip.filters import HTTP_FILTER_RATE, HTTP_FILTER_TIMEOUT, Questi
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Link
 from gripproxy.grip.wire import encode_last_ids
-from gripproxy.routes import Route, Routes, Target
+from gripproxy.routes import Route, Routes
+from gripproxy.targets import Target
 
 log = logging.getLogger("gripproxy.links")
 

@@ -28,7 +28,8 @@ from gripproxy.backend.upload import Upload
 from gripproxy.errors import BackendError
 from gripproxy.grip import wire
 from gripproxy.grip.fields import Fields, field
-from gripproxy.routes import Health, Route, Target
+from gripproxy.routes import Route
+from gripproxy.targets import Health, Target
 
 __all__ = ["ACCEPT_GUID", "GRIP_FEATURES", "IDEMPOTENT", "Backend", "Request", "Response", "Upgraded"]
 

@@ -9,7 +9,8 @@ when no other is left.
 import logging
 from collections.abc import Callable, Sequence
 
-from gripproxy.routes import Health, Route, Target
+from gripproxy.routes import Route
+from gripproxy.targets import Health, Target
 
 log = logging.getLogger("gripproxy.backend")
 

@@ -21,7 +21,8 @@ from yarl import URL
 
 from gripproxy.config.addresses import is_public, parse_ip
 from gripproxy.grip.fields import field
-from gripproxy.routes import Route, Target
+from gripproxy.routes import Route
+from gripproxy.targets import Target
 
 # Seconds that a pooled connection may be idle. Shorter than most backends' own limit would avoid every stale
 # connection, but gunicorn's is 2 s: a stale one is noticed by its FIN, and asked again where that is safe.

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from gripproxy.backend import Backend, Request
 from gripproxy.errors import BackendError
-from gripproxy.routes import Health, Route, Target
+from gripproxy.routes import Route
+from gripproxy.targets import Health, Target
 
 log = logging.getLogger("gripproxy.backend")
 

@@ -12,7 +12,7 @@ from gripproxy.backend.balance import Server
 from gripproxy.backend.upload import Body, Upload
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields, has_control
-from gripproxy.routes import Target
+from gripproxy.targets import Target
 
 
 @dataclass(frozen=True, slots=True)

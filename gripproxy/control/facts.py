@@ -12,7 +12,8 @@ from msgspec import json
 
 from gripproxy.config import File
 from gripproxy.grip.tokens import Key, Signer
-from gripproxy.routes import Route, Target
+from gripproxy.routes import Route
+from gripproxy.targets import Health, Target
 
 # What is no setting, or is told under another name.
 _LEFT_OUT = frozenset({"targets", "signer", "signed_with", "headers_set", "headers_remove", "is_trusted", "trusted"})

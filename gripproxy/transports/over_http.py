@@ -15,7 +15,8 @@ from gripproxy.grip.commands import Request as SessionRequest
 from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields, field, pack_fields, text, unpack_fields
 from gripproxy.grip.websocket import RETRIED, Session
-from gripproxy.routes import Route, Target, log_extra
+from gripproxy.routes import Route, log_extra
+from gripproxy.targets import Target
 from gripproxy.transports.holds import History
 from gripproxy.transports.websocket import FRAME_HEAD_MAX, WebSocketHold
 

@@ -15,7 +15,8 @@ from gripproxy.config import Route as RouteConfig
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields, pack_fields
 from gripproxy.links import AT_ONCE, BODY_MAX, KEPT_BODY_MAX, PACES_MAX, Answer, Links, resolve
-from gripproxy.routes import Route, Routes, Target
+from gripproxy.routes import Route, Routes
+from gripproxy.targets import Target
 
 HOST = "client.test"
 NEXT = "http://client.test/next?x=1"

@@ -12,7 +12,8 @@ from gripproxy.config import Config, Realm, Secret, Server
 from gripproxy.errors import ConfigError
 from gripproxy.grip.fields import Fields
 from gripproxy.grip.tokens import Key, verify
-from gripproxy.routes import Route, Routes, Target, log_extra
+from gripproxy.routes import Route, Routes, log_extra
+from gripproxy.targets import Target
 
 RANDOM = b"random" * 6
 BACKENDS = ("http://127.0.0.1:8000",)
@@ -214,22 +215,6 @@ def test_without_conditions_hosts_are_remembered_once() -> None:
     table = routes({}, {"host": "a"})
     table.match("a", "/")
     assert 1 == len({id(remembered) for remembered in table._remembered})
-
-
-@pytest.mark.parametrize(
-    ("url", "target", "authority", "text"),
-    [
-        ("http://127.0.0.1:8000", Target("http", "127.0.0.1", 8000), b"127.0.0.1:8000", "http://127.0.0.1:8000"),
-        ("https://a", Target("https", "a", 443), b"a", "https://a"),
-        ("http://a:443", Target("http", "a", 443), b"a:443", "http://a:443"),
-        ("http://[::1]:80", Target("http", "::1", 80), b"[::1]", "http://[::1]"),
-    ],
-)
-def test_a_backend_becomes_a_target(url: str, target: Target, authority: bytes, text: str) -> None:
-    route = only({"backends": (url,)})
-
-    assert (target,) == route.targets
-    assert (authority, text) == (target.authority, str(target))
 
 
 def table(url: str = "http://b", **settings: Any) -> config.Backend:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gripproxy import config
 from gripproxy.backend.balance import FAILURES, REST, Balance, Server
 from gripproxy.config import Config
-from gripproxy.routes import Route, Routes, Target
+from gripproxy.routes import Route, Routes
+from gripproxy.targets import Target
 
 URLS = ("http://a", "http://b", "http://c")
 

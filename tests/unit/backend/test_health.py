@@ -11,7 +11,8 @@ from gripproxy.backend import Request
 from gripproxy.backend.health import Checks
 from gripproxy.config import Config
 from gripproxy.errors import BackendError
-from gripproxy.routes import Health, Route, Routes, Target
+from gripproxy.routes import Route, Routes
+from gripproxy.targets import Health, Target
 
 Answer = int | Exception | None
 
