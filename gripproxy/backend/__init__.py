@@ -169,11 +169,15 @@ class Backend:
         """
         while True:
             connection = await self._connect_to(route, target)
-            was_used = _was_used(connection)
+            protocol = connection.protocol
+            assert isinstance(protocol, BackendConnection)
+            was_used = protocol.was_used
             try:
-                return await self._ask(route, (connection, target, None), request, None, None, 0, False)
-            except BackendError as error:
-                if not error.is_repeatable or not was_used:
+                self._send(route, target, protocol, request, None, 0)
+                return await self._answer(route, target, connection, None, None, may_switch=False)
+            except BaseException as error:
+                connection.close()
+                if not was_used or not isinstance(error, BackendError) or not error.is_repeatable:
                     raise
 
     def set_health(self, target: Target, health: Health, *, is_up: bool) -> None:
@@ -226,50 +230,40 @@ class Backend:
         may_switch: bool = False,
     ) -> Response:
         """Ask, and ask once more when it was a pooled connection that the backend had just closed."""
-        taken = await self._connect(route)
-        may_repeat = _was_used(taken[0]) and request.method in IDEMPOTENT and isinstance(request.body, bytes)
-        try:
-            return await self._ask(route, taken, request, before_body, on_informational, keep, may_switch)
-        except BackendError as error:
-            if not error.is_repeatable or not may_repeat:
-                raise
-            log.debug("%s; asking again", error)
-            if self._on_retry is not None:
-                self._on_retry()
-        taken = await self._connect(route)
-        return await self._ask(route, taken, request, before_body, on_informational, keep, may_switch)
-
-    async def _ask(
-        self,
-        route: Route,
-        taken: Taken,
-        request: Request,
-        before_body: Callable[[], None] | None,
-        on_informational: OnInformational | None,
-        keep: int,
-        may_switch: bool,
-    ) -> Response:
-        """Ask on a connection, and take note of how it went."""
-        connection, target, server = taken
-        was_used = _was_used(connection)
-        assert isinstance(connection.protocol, BackendConnection)
-        try:
-            upload = self._send(route, target, connection.protocol, request, before_body, keep)
-            response = await self._answer(route, target, connection, upload, on_informational, may_switch)
-        except BaseException as error:
-            connection.close()
+        may_repeat = request.method in IDEMPOTENT and isinstance(request.body, bytes)
+        while True:
+            connection, target, server = await self._connect(route)
+            protocol = connection.protocol
+            assert isinstance(protocol, BackendConnection)
+            was_used = protocol.was_used
+            try:
+                upload = self._send(route, target, protocol, request, before_body, keep)
+                response = await self._answer(route, target, connection, upload, on_informational, may_switch)
+            except BaseException as error:
+                connection.close()
+                if server is not None:
+                    self._blame(server, target, error, was_used=was_used)
+                if not may_repeat or not was_used or not isinstance(error, BackendError) or not error.is_repeatable:
+                    raise
+                may_repeat = False
+                log.debug("%s; asking again", error)
+                if self._on_retry is not None:
+                    self._on_retry()
+                continue
             if server is not None:
-                server.leave()
-                if isinstance(error, BackendError) and error.status >= 500:
-                    if not error.is_repeatable:
-                        self._balance.fail(server, target)
-                    elif not was_used:
-                        self._balance.rest(target)  # nobody but its own end has broken a fresh connection
-            raise
-        if server is not None:
-            response.server = server
-            (self._balance.fail if response.status in FAILED else self._balance.succeed)(server, target)
-        return response
+                response.server = server
+                (self._balance.fail if response.status in FAILED else self._balance.succeed)(server, target)
+            return response
+
+    def _blame(self, server: Server, target: Target, error: BaseException, *, was_used: bool) -> None:
+        """Take note that a request is over without a response, where that is the backend's fault."""
+        server.leave()
+        if not isinstance(error, BackendError) or error.status < 500:
+            return
+        if not error.is_repeatable:
+            self._balance.fail(server, target)
+        elif not was_used:
+            self._balance.rest(target)  # nobody but its own end has broken a fresh connection
 
     def _send(
         self,
@@ -367,11 +361,6 @@ class Backend:
             parts.append(b"Content-Length: %d\r\n" % len(body))
         parts.append(b"\r\n")
         return b"".join(parts)
-
-
-def _was_used(connection: aiohttp.connector.Connection) -> bool:
-    assert isinstance(connection.protocol, BackendConnection)
-    return connection.protocol.was_used
 
 
 def _fault(route: Route, target: Target, protocol: BackendConnection, error: BaseException) -> BackendError | None:

@@ -54,11 +54,14 @@ class Turns:
     Each target is credited its weight each time, and the one with the most credit pays for all.
     """
 
-    __slots__ = ("_credits", "servers", "targets")
+    __slots__ = ("_credits", "orders", "places", "servers", "targets")
 
     def __init__(self, targets: tuple[Target, ...], servers: list[Server]) -> None:
         self.targets = targets
         self.servers = servers
+        self.places = range(len(targets))
+        # The order to try them in, by who is first, while nothing is wrong with any.
+        self.orders = [targets[first:] + targets[:first] for first in self.places]
         self._credits = [0] * len(targets)
 
     def next(self, among: Sequence[int]) -> int:
@@ -101,10 +104,12 @@ class Balance:
     def order(self, route: Route) -> Sequence[Target]:
         """Return the route's targets in the order to try them."""
         targets = route.targets
-        count = len(targets)
-        if count == 1:
+        if len(targets) == 1:
             return targets
         turns = self._turns.get(id(targets)) or self._take_up(targets)
+        choose = CHOICES[route.balance]
+        if not self._down and not any([server.resting_until for server in turns.servers]):
+            return turns.orders[choose(turns, turns.places)]
         now = self._now()
         states = [RESTING if server.resting_until > now else READY for server in turns.servers]
         if self._down and route.health is not None:
@@ -112,11 +117,11 @@ class Balance:
                 if (target, route.health) in self._down:
                     states[place] = DOWN
         best = min(states)
-        first = CHOICES[route.balance](turns, [place for place in range(count) if states[place] == best])
+        first = choose(turns, [place for place in turns.places if states[place] == best])
         server = turns.servers[first]
         if server.resting_until and best == READY:
             server.resting_until = now + REST  # for all but this request
-        others = sorted(((first + step) % count for step in range(1, count)), key=states.__getitem__)
+        others = sorted((*turns.places[first + 1 :], *turns.places[:first]), key=states.__getitem__)
         return [targets[first], *(targets[place] for place in others)]
 
     def set_health(self, target: Target, health: Health, *, is_up: bool) -> None:
