@@ -108,7 +108,7 @@ class Balance:
             return targets
         turns = self._turns.get(id(targets)) or self._take_up(targets)
         choose = CHOICES[route.balance]
-        if not self._down and not any([server.resting_until for server in turns.servers]):
+        if not self._down and not any(server.resting_until for server in turns.servers):
             return turns.orders[choose(turns, turns.places)]
         now = self._now()
         states = [RESTING if server.resting_until > now else READY for server in turns.servers]

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from gripproxy.backend import Request
-from gripproxy.config import Config, Realm, Server
+from gripproxy.config import Backend as BackendConfig
+from gripproxy.config import Config, File, Realm, Server
 from gripproxy.config import Route as RouteConfig
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields, pack_fields
@@ -188,21 +189,31 @@ def test_links_of_a_named_route_are_for_that_route() -> None:
     run(test)
 
 
-def test_a_link_to_another_server_goes_there_as_the_route_wants_connections() -> None:
-    """With its TLS settings, and to public addresses only where it says so; without what is for its own backends."""
+SETTINGS: dict[str, Any] = {
+    "verify": False,
+    "ca": File("a"),
+    "client_cert": File("b"),
+    "client_key": File("c"),
+    "public_only": True,
+}
+
+
+@pytest.mark.parametrize("is_of_target", [False, True])
+def test_a_link_to_another_server_goes_there_as_the_route_wants_connections(is_of_target: bool) -> None:
+    """With the TLS settings of the route, or of the target that names the link, and to public addresses only where they
+    say so; without what is for its own backends."""
 
     async def test(world: World) -> None:
-        settings: dict[str, Any] = {
-            "verify": False,
-            "ca": "a",
-            "client_cert": "b",
-            "client_key": "c",
-            "public_only": True,
-        }
-        world.route = replace(world.route, subscribe=("x",), **settings)
+        own = BackendConfig(url="http://a", host_header="h", **(SETTINGS if is_of_target else {}))
+        settings = RouteConfig(backends=(own,), host=HOST, **({} if is_of_target else SETTINGS))
+        routes = Routes(Config(routes=(settings,)), b"x" * 32)
+        world.links = Links(world.backend, routes)  # type: ignore[arg-type]
+        (route,) = routes
+        world.route = route.at(route.targets[0])
+        assert is_of_target == (world.route is not route)
         await world.fetch("https://elsewhere.test/x")
-        ((route, _),) = world.backend.requests
-        assert (Target("https", "elsewhere.test", 443, **settings),) == route.targets
+        ((to, _),) = world.backend.requests
+        assert (Target("https", "elsewhere.test", 443, **SETTINGS),) == to.targets
 
     run(test)
 
@@ -281,7 +292,11 @@ def test_fields_of_the_client_go_to_its_own_route_only(uri: str, goes_along: boo
 
 def test_fields_go_to_the_route_of_a_hold_that_has_settings_of_its_target() -> None:
     async def test(world: World) -> None:
-        world.route = replace(world.route, subscribe=("x",))
+        own = BackendConfig(url="http://a", subscribe=("x",))
+        routes = Routes(Config(routes=(RouteConfig(backends=(own,), host=HOST),)), b"x" * 32)
+        world.links = Links(world.backend, routes)  # type: ignore[arg-type]
+        (route,) = routes
+        world.route = route.at(route.targets[0])
         await world.fetch(fields=COOKIE)
         ((_, request),) = world.backend.requests
         assert COOKIE == of_the_client(request)
