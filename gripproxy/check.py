@@ -125,11 +125,14 @@ def _route(route: Route, setting: config.Route) -> Iterator[tuple[str, str]]:
     backends = ", ".join(map(str, route.targets))
     order = f" ({route.balance})" if len(route.targets) > 1 else ""
     yield "backends", backends + order
+    for target, own in zip(route.targets, setting.backends, strict=True):
+        if isinstance(own, config.Backend) and (differences := _differences(own)):
+            yield f"  {target}", differences
     if route.rewrite is not None:
         example = route.path[:-1] + "x" if route.path.endswith("*") else route.path.rstrip("/") + "/x"
         yield "rewrite", f"{example} -> {route.rewritten(example)}"
     yield "realm", route.realm
-    yield "websocket", route.websocket
+    yield "websocket", setting.websocket
     if route.signer is None:
         yield "Grip-Sig", "none, plain proxying"
     else:
@@ -139,9 +142,7 @@ def _route(route: Route, setting: config.Route) -> Iterator[tuple[str, str]]:
     for one in fields(config.Route):
         value = getattr(setting, one.name)
         if one.name not in _OWN_LINE and value != _DEFAULTS[one.name]:
-            # The values of fields may be credentials; their names tell enough.
-            shown = ", ".join(value) if isinstance(value, tuple | dict) else str(value)
-            yield one.name, shown
+            yield one.name, _shown(value)
 
 
 def _requests(route: Route) -> str:
@@ -150,3 +151,15 @@ def _requests(route: Route) -> str:
         return f"Pushpin-Route: {route.id}"
     kind = {"any": "", "http": ", HTTP only", "websocket": ", WebSockets only"}[route.protocol]
     return f"{route.host}{route.path}{kind}" + {None: "", True: ", over TLS", False: ", without TLS"}[route.tls]
+
+
+def _differences(backend: config.Backend) -> str:
+    """What a backend has of its own beside its URL."""
+    given = {one.name: getattr(backend, one.name) for one in fields(config.Backend) if not one.required}
+    own = {name: value for name, value in given.items() if value is not None and (name, value) != ("weight", 1)}
+    return ", ".join(f"{name} {_shown(value)}" for name, value in own.items())
+
+
+def _shown(value: Any) -> str:
+    # The values of fields may be credentials; their names tell enough.
+    return ", ".join(value) if isinstance(value, tuple | dict) else str(value)

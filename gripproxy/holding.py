@@ -11,6 +11,7 @@ from gripproxy.backend import Request, Response
 from gripproxy.config import Limits
 from gripproxy.errors import BackendError
 from gripproxy.grip import wire
+from gripproxy.grip.fields import pack_fields
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Instruct
 from gripproxy.links import resolve
@@ -52,7 +53,14 @@ def hold_response(
 
 
 async def hold_stream(
-    holds: Holds, client: Client, route: Route, instruct: Instruct, rest: Response | None, uri: str, moments: Moments
+    holds: Holds,
+    client: Client,
+    route: Route,
+    asked: Request,
+    instruct: Instruct,
+    rest: Response | None,
+    uri: str,
+    moments: Moments,
 ) -> None:
     """Begin a response that goes on with what is published; ``rest`` is what is still to come of its own body."""
     is_chunked = client.is_chunkable
@@ -75,6 +83,10 @@ async def hold_stream(
             uri=uri,
             host=urlsplit(uri).netloc,
         )
+        if route.link_headers:
+            linked.link_fields = pack_fields(
+                tuple(field for field in asked.fields if field[0].lower() in route.link_headers)
+            )
     else:
         hold = StreamHold(holds, route, instruct, transport, received, is_chunked=is_chunked, is_kept=is_kept)
     holds.metrics.holds["stream"] += 1

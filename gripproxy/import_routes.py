@@ -14,6 +14,7 @@ from msgspec.structs import asdict, replace
 
 from gripproxy import config
 from gripproxy.config.conditions import Condition
+from gripproxy.routes_file import LineError, properties_of, sections_of
 
 # Pushpin's files of keys hold PEM or hexadecimal digits, ours PEM or text.
 _HEX_FILE = "a key file that is not PEM holds hexadecimal digits for Pushpin; write hex: before them"
@@ -26,24 +27,19 @@ _EVERY_ORIGIN = "aco: pages of every origin may read without credentials; list i
 
 @dataclass(slots=True)
 class _Line:
-    """What one line has come to so far."""
+    """What one line, or one target of it, has come to so far."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    is_over_http: bool = False
 
     def set_header(self, text: str) -> None:
         name, colon, value = text.partition(":")
         if not colon:
-            raise _LineError(f"header must be NAME:VALUE, not {text!r}")
+            raise LineError(f"header must be NAME:VALUE, not {text!r}")
         if value.strip():
             self.settings.setdefault("headers_set", {})[name.strip()] = value.strip()
         else:
             self.settings.setdefault("headers_remove", []).append(name.strip())
-
-
-class _LineError(ValueError):
-    """A line that cannot be taken over."""
 
 
 def import_routes(text: str) -> tuple[str, list[str]]:
@@ -58,7 +54,7 @@ def import_routes(text: str) -> tuple[str, list[str]]:
                 continue
             route = config.Route(**{key: _frozen(value) for key, value in line.settings.items()})
             if route.host and route.condition in seen:
-                raise _LineError("an earlier line has the same condition")
+                raise LineError("an earlier line has the same condition")
         except ValueError as error:
             warnings.append(f"line {number}: left out: {error}")
             continue
@@ -136,31 +132,30 @@ def _frozen(value: Any) -> Any:
 
 
 def _parse(source: str) -> _Line | None:
-    sections = _sections(source)
-    if not sections:
+    parts = sections_of(source)
+    if not parts:
         return None
     line = _Line()
-    condition, *targets = sections
+    condition, *targets = parts
     _condition(line, condition)
     if not targets:
-        raise _LineError("there is no target")
+        raise LineError("there is no target")
     _targets(line, targets)
-    line.settings["websocket"] = "over-http" if line.is_over_http else "passthrough"
     return line
 
 
 def _condition(line: _Line, section: list[str]) -> None:
-    host, properties = _properties(section)
+    host, properties = properties_of(section)
     names = dict(properties)
     if host != "*":
         line.settings["host"] = host.lower()
     if not host:
         if not names.get("id"):
-            raise _LineError("a route without host needs an id")
+            raise LineError("a route without host needs an id")
         line.warnings.append(_NEEDS_TRUST)
     path = names.get("path_beg", "/")
     if not path:
-        raise _LineError("path_beg is empty")
+        raise LineError("path_beg is empty")
     rewrite = _rewrite(names)
     # Behind a final "/" anything may follow as it is, but a rewrite would put one of its own in place of it.
     if not path.endswith("/") or ("path_beg" in names and rewrite is not None and not rewrite.endswith("/")):
@@ -187,59 +182,86 @@ def _rewrite(names: dict[str, str]) -> str | None:
         return None
     count = names["path_rem"]
     if not count.isascii() or not count.isdecimal():
-        raise _LineError(f"path_rem must be a number, not {count!r}")
+        raise LineError(f"path_rem must be a number, not {count!r}")
     if int(count) > len(path):
-        raise _LineError(f"path_rem={count} takes more than path_beg, which has no equivalent")
+        raise LineError(f"path_rem={count} takes more than path_beg, which has no equivalent")
     # Pushpin refuses requests whose path is left without its "/".
     rest = path[int(count) :]
     return rest if rest.startswith("/") else "/" + rest
 
 
 def _targets(line: _Line, sections: list[list[str]]) -> None:
-    backends = []
-    first: list[tuple[str, str]] | None = None
+    tables = []
     for section in sections:
-        target, properties = _properties(section)
+        target, properties = properties_of(section)
         if target == "test" or target.startswith(("zhttp/", "zhttpreq/")):
             line.warnings.append(f"target {target} left out: only HTTP targets have an equivalent")
             continue
-        backends.append(("https://" if "ssl" in dict(properties) else "http://") + _with_port(target))
-        others = [one for one in properties if one[0] != "ssl"]
-        if first is None:
-            first = others
-            _target_properties(line, properties)
-        elif first != others:
-            line.warnings.append(f"target {target}: the properties of the first target are taken for all")
-    if not backends:
-        raise _LineError("there is no HTTP target")
-    line.settings["backends"] = backends
+        own = _target(line, _with_port(target), properties)
+        tables.append(own.settings)
+        line.warnings += [warning for warning in own.warnings if warning not in line.warnings]
+    if not tables:
+        raise LineError("there is no HTTP target")
+    shared = _shared(tables)
+    line.settings |= shared
+    line.settings["backends"] = [_backend(table, shared) for table in tables]
+
+
+def _target(line: _Line, target: str, properties: list[tuple[str, str]]) -> _Line:
+    own = _Line({"url": ("https://" if "ssl" in dict(properties) else "http://") + target, "websocket": "passthrough"})
+    for name, value in properties:
+        take = _TARGETS.get(name)
+        if take is None:
+            own.warnings.append(_NO_EQUIVALENT.get(name, f"{name} is not known"))
+        else:
+            take(own, value)
+    if "ssl" in dict(properties) and own.settings.get("verify", True):
+        _certificate(line, own, target.rpartition(":")[0].strip("[]"), "trust_connect_host" in dict(properties))
+    return own
+
+
+def _certificate(line: _Line, own: _Line, host: str, trusts_target: bool) -> None:
+    """Say whose certificate it has to be, where that is not what it is here without saying so."""
+    has_host = "host_header" in own.settings or "host_header" in line.settings
+    asked = line.settings.get("host", "*").strip("[]")
+    if has_host and trusts_target:
+        own.settings["verify_host"] = host
+    elif not has_host and not trusts_target and asked not in ("", "*"):
+        own.settings["verify_host"] = asked
+    elif not has_host and not trusts_target:
+        own.warnings.append(f"ssl: the certificate has to be one of {host}, no more of the host that a client asks for")
+
+
+# Belong together: a key alone is none.
+_PAIR = {"client_cert", "client_key"}
+
+
+def _shared(tables: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all targets have, and the mode of the first, is the route's."""
+    first = tables[0]
+    unlike = {name for table in tables for name in table if any(one.get(name) != table[name] for one in tables)}
+    if unlike & _PAIR:
+        unlike |= _PAIR
+    return {name: value for name, value in first.items() if name == "websocket" or name not in unlike | {"url"}}
+
+
+def _backend(table: dict[str, Any], shared: dict[str, Any]) -> str | config.Backend:
+    own = {name: _frozen(value) for name, value in table.items() if name not in shared or shared[name] != value}
+    url: str = own["url"]
+    return config.Backend(**own) if len(own) > 1 else url
 
 
 def _with_port(target: str) -> str:
     if not target.rpartition(":")[2].isdecimal() or target.endswith("]"):
-        raise _LineError(f"target {target!r} has no port")
+        raise LineError(f"target {target!r} has no port")
     return target
 
 
-def _target_properties(line: _Line, properties: list[tuple[str, str]]) -> None:
-    for name, value in properties:
-        take = _TARGETS.get(name)
-        if take is None:
-            line.warnings.append(_NO_EQUIVALENT.get(name, f"{name} is not known"))
-        else:
-            take(line, value)
+def _put(setting: str, fixed: object = None) -> Callable[[_Line, str], None]:
+    """Put the value of a property into a setting, or what the property alone means."""
 
-
-def _put(setting: str) -> Callable[[_Line, str], None]:
     def take(line: _Line, value: str) -> None:
-        line.settings[setting] = value
-
-    return take
-
-
-def _put_switch(setting: str, value: bool) -> Callable[[_Line, str], None]:
-    def take(line: _Line, _: str) -> None:
-        line.settings[setting] = value
+        line.settings[setting] = value if fixed is None else fixed
 
     return take
 
@@ -261,7 +283,7 @@ def _put_file(setting: str) -> Callable[[_Line, str], None]:
 def _put_one_of(setting: str, name: str, values: dict[str, Any]) -> Callable[[_Line, str], None]:
     def take(line: _Line, value: str) -> None:
         if value not in values:
-            raise _LineError(f"{name} must be {' or '.join(values)}, not {value!r}")
+            raise LineError(f"{name} must be {' or '.join(values)}, not {value!r}")
         line.settings[setting] = values[value]
 
     return take
@@ -272,32 +294,30 @@ def _put_origins(line: _Line, _: str) -> None:
     line.warnings.append(_EVERY_ORIGIN)
 
 
-def _over_http(line: _Line, _: str) -> None:
-    line.is_over_http = True
-
-
 _CONDITIONS: dict[str, Callable[[_Line, str], None]] = {
     "id": _put("id"),
     "proto": _put_one_of("protocol", "proto", {"http": "http", "ws": "websocket"}),
     "ssl": _put_one_of("tls", "ssl", {"yes": True, "no": False}),
-    "orig_headers": _put_switch("orig_headers", True),
+    "orig_headers": _put("orig_headers", True),
     "aco": _put_origins,
     "sig_iss": _put("sig_iss"),
     "sig_key": _put_key,
     "prefix": _put("prefix"),
     "as_host": _put("host_header"),
-    "debug": _put_switch("debug", True),
-    "session": _put_switch("session", True),
-    "no_grip": _put_switch("grip", False),
+    "debug": _put("debug", True),
+    "session": _put("session", True),
+    "no_grip": _put("grip", False),
     "header": _Line.set_header,
 }
 _TARGETS: dict[str, Callable[[_Line, str], None]] = {
     "ssl": lambda line, _: None,  # in the URL
-    "insecure": _put_switch("verify", False),
+    "insecure": _put("verify", False),
+    "trust_connect_host": lambda line, _: None,  # in verify_host
+    "untrusted": _put("public_only", True),
     "host": _put("host_header"),
     "sub": lambda line, value: line.settings.setdefault("subscribe", []).append(value),
-    "over_http": _over_http,
-    "one_event": _put_switch("one_event", True),
+    "over_http": _put("websocket", "over-http"),
+    "one_event": _put("one_event", True),
     "client_cert": _put_file("client_cert"),
     "client_key": _put_file("client_key"),
 }
@@ -310,61 +330,8 @@ _NO_EQUIVALENT = {
     "sockjs": "SockJS has no equivalent",
     "sockjs_as_path": "SockJS has no equivalent",
     "log_level": "log_level has no equivalent for one route; see [log]",
-    "trust_connect_host": "trust_connect_host has no equivalent; set host_header to the name in the certificate",
-    "untrusted": "untrusted has no equivalent: backends in private networks are never refused",
     "ipc_file_mode": "ipc_file_mode has no equivalent",
 }
-
-
-def _sections(source: str) -> list[list[str]]:
-    """The sections of a line, each a list of its parts between commas; quotes and comments are gone."""
-    sections: list[list[str]] = []
-    part: str | None = None  # None between sections
-    parts: list[str] = []
-    for character, is_quoted in _characters(source):
-        if character in " \r" and not is_quoted:
-            if part is not None:
-                sections.append([*parts, part])
-            part, parts = None, []
-        elif character == "," and not is_quoted:
-            parts.append(part or "")
-            part = ""
-        else:
-            part = (part or "") + character
-    if part is not None:
-        sections.append([*parts, part])
-    return sections
-
-
-def _characters(source: str) -> Iterator[tuple[str, bool]]:
-    """Each character that counts, and whether it stood in quotes; an empty text stands for empty quotes."""
-    is_quoted = False
-    is_escaped = False
-    for character in source:
-        if is_escaped:
-            yield character, True
-            is_escaped = False
-        elif is_quoted and character == "\\":
-            is_escaped = True
-        elif character == '"':
-            is_quoted = not is_quoted
-            yield "", True
-        elif character == "#" and not is_quoted:
-            return
-        else:
-            yield character, is_quoted
-    if is_quoted:
-        raise _LineError("a quote is not closed")
-
-
-def _properties(section: list[str]) -> tuple[str, list[tuple[str, str]]]:
-    """The value of a section and its properties; a first part with = is a property already."""
-    value = "" if "=" in section[0] else section[0]
-    rest = section if "=" in section[0] else section[1:]
-    pairs = [(name, content) for name, _, content in (part.partition("=") for part in rest)]
-    if any(not name for name, _ in pairs):
-        raise _LineError("a property has no name")
-    return value, pairs
 
 
 def _encode(route: config.Route) -> str:
@@ -381,6 +348,10 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, config.Backend):
+        unset = asdict(config.Backend(url="http://any")) | {"url": ""}
+        given = {name: one for name, one in asdict(value).items() if one != unset[name]}
+        return "{" + ", ".join(f"{name} = {_toml(one)}" for name, one in given.items()) + "}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_toml(name)} = {_toml(text)}" for name, text in value.items()) + "}"
     # A basic string of TOML is one of JSON, but for the one control character that JSON leaves as it is.

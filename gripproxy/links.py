@@ -1,8 +1,9 @@
 """The links of holds: next links are fetched, gone links are posted to, and filters are asked.
 
-Equal fetches share one request. Their key is everything that can change the answer: the route, the whole URI and every
-Grip-Last (nothing of a client goes into such a request), and the moment: who wants to know what came up to a moment is
-not given what was asked for before it. At most AT_ONCE of a kind are under way for each route, so that a gap seen by
+Equal fetches share one request. Their key is everything that can change the answer: the route, the whole URI, every
+Grip-Last, the client's fields that a route has in `link_headers` (nothing else of a client goes into such a request,
+and nothing at all to other routes and servers), and the moment: who wants to know what came up to a moment is not
+given what was asked for before it. At most AT_ONCE of a kind are under way for each route, so that a gap seen by
 thousands of streams does not flatten the backend, and a slow backend does not keep others waiting.
 """
 
@@ -13,17 +14,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from gripproxy.backend import Backend, Request
 from gripproxy.errors import BackendError, InstructError
 from gripproxy.grip.coding import decode_body
-from gripproxy.grip.fields import Fields, field
+from gripproxy.grip.fields import Fields, field, unpack_fields
 from gripproxy.grip.filters import HTTP_FILTER_RATE, HTTP_FILTER_TIMEOUT, Question, Reply
 from gripproxy.grip.history import Moments
 from gripproxy.grip.instruct import Link
 from gripproxy.grip.wire import encode_last_ids
-from gripproxy.routes import Route, Routes, Target
+from gripproxy.routes import Route, Routes
+from gripproxy.targets import Target
 
 log = logging.getLogger("gripproxy.links")
 
@@ -56,7 +58,7 @@ _PORTS = {"http": 80, "https": 443}
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 _WEBSOCKET = re.compile("^ws(?=s?:)", re.IGNORECASE)
 
-Key = tuple[Route, str, str, tuple[tuple[str, str], ...]]
+Key = tuple[Route, str, str, tuple[tuple[str, str], ...], bytes]
 
 
 class Arrivals(Protocol):
@@ -139,16 +141,20 @@ class Links:
         last_ids: Mapping[str, str],
         moment: int,
         is_wanted: Callable[[], bool] = lambda: True,
+        fields: bytes = b"",
     ) -> Answer:
         """Return what a next link answers that is asked after ``moment``; ``host`` is the one that the client asked.
 
         ``is_wanted`` tells whether the client is still there: for those who leave while they wait for their turn, as
         thousands may when a backend is slow, nothing is asked.
+        ``fields`` are the client's, packed, which go along as long as the link leads to its own route.
 
         Raises: BackendError, for an answer that is too large too.
         """
         route = self._routes.current(route)
-        key = (route, host, uri, tuple(sorted(last_ids.items())))
+        if fields and not self._is_own(route, host, uri):
+            fields = b""
+        key = (route, host, uri, tuple(sorted(last_ids.items())), fields)
         fetch = self._fetches.get(key)
         if fetch is not None and (fetch.asked is None or fetch.asked >= moment):
             self.shared += 1
@@ -193,7 +199,8 @@ class Links:
             del self._fetches[key]
 
     async def _fetch(self, key: Key, fetch: _Fetch, arrivals: Arrivals) -> Answer:
-        route, host, uri, last_ids = key
+        route, host, uri, last_ids, packed = key
+        last = encode_last_ids(dict(last_ids))
         places, pause = self.places("next", route), 0.0
         await places.acquire()
         try:
@@ -202,7 +209,7 @@ class Links:
                 raise BackendError(f"{uri} was not asked: who wanted to know has left")
             fetch.wanted.clear()
             fetch.asked, pause = arrivals.moment, FAILED_PAUSE
-            answer = await self._ask("GET", arrivals, route, host, uri, encode_last_ids(dict(last_ids)))
+            answer = await self._ask("GET", arrivals, route, host, uri, last, client=unpack_fields(packed))
             if not 200 <= answer.status < 300:
                 raise BackendError(f"{uri} answered {answer.status}")
             pause = 0.0
@@ -270,10 +277,18 @@ class Links:
         return at - now
 
     async def _ask(
-        self, method: str, arrivals: Arrivals, route: Route, host: str, uri: str, fields: Fields, body: bytes = b""
+        self,
+        method: str,
+        arrivals: Arrivals,
+        route: Route,
+        host: str,
+        uri: str,
+        fields: Fields,
+        body: bytes = b"",
+        client: Fields = (),
     ) -> Answer:
-        parts = urlsplit(uri)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        """Ask for a link with fields of the proxy's own, which routes don't change, and with some of the client's."""
+        parts, target = _target_of(uri)
         to = self._route_to(route, host, parts.scheme, parts.netloc, target)
         authority = parts.netloc.encode("utf-8", "surrogateescape")
         path = to.rewritten(target).encode("utf-8", "surrogateescape")
@@ -281,7 +296,7 @@ class Links:
         if parts.netloc == host:
             # As of the client's request: a backend may redirect what did not come over TLS.
             own += ((b"X-Forwarded-Proto", parts.scheme.encode()),)
-        request = Request(method, path, to.changed(own) + fields, body)
+        request = Request(method, path, to.changed((*own, *client)) + fields, body)
         asked = arrivals.moment
         response = await self._backend.fetch(to, request)
         moments = Moments(asked, arrivals.turn)
@@ -300,30 +315,54 @@ class Links:
             fields = tuple(one for one in fields if one[0].lower() != b"content-encoding")
         return Answer(response.status, response.reason, fields, content, moments)
 
+    def _is_own(self, route: Route, host: str, uri: str) -> bool:
+        """Whether a link leads to the route that it comes from."""
+        parts, target = _target_of(uri)
+        found = self._route_of_host(route, host, parts.scheme, parts.netloc, target)
+        return found is not None and found.is_of(route)
+
+    def _route_of_host(self, route: Route, host: str, scheme: str, netloc: str, target: str) -> Route | None:
+        """Return the route that a link to the host takes which the client asked; None for links to others."""
+        if netloc != host:
+            return None
+        if not route.host:
+            return route  # named by its request, and so by its links
+        is_secure = scheme == "https"
+        # The filter of a WebSocket may have no other route than that of the WebSocket.
+        return self._routes.match(netloc, target, is_secure=is_secure) or self._routes.match(
+            netloc, target, is_websocket=True, is_secure=is_secure
+        )
+
     def _route_to(self, route: Route, host: str, scheme: str, netloc: str, target: str) -> Route:
         """Return the route of a link: the one that its own host and path have, or one to another server.
 
         Raises: BackendError where that would be a server of the client's choice.
         """
-        if netloc == host and not route.host:
-            return route  # named by its request, and so by its links
-        if netloc == host:
-            is_secure = scheme == "https"
-            # The filter of a WebSocket may have no other route than that of the WebSocket.
-            found = self._routes.match(netloc, target, is_secure=is_secure) or self._routes.match(
-                netloc, target, is_websocket=True, is_secure=is_secure
-            )
-            if found is not None and found.realm == route.realm:
-                return found
-            if route.host == "*":
-                # It is the client who named this host: clients must not choose where the proxy asks.
-                raise BackendError(f"{scheme}://{netloc}{target[:200]} has no route")
+        found = self._route_of_host(route, host, scheme, netloc, target)
+        if found is not None and found.realm == route.realm:
+            return found
+        if netloc == host and route.host == "*":
+            # It is the client who named this host: clients must not choose where the proxy asks.
+            raise BackendError(f"{scheme}://{netloc}{target[:200]} has no route")
         parts = urlsplit(f"//{netloc}")
-        there = Target(scheme, parts.hostname or "", parts.port or _PORTS[scheme])
-        # What the route sets is for its own backends: it may be a credential.
-        return replace(
-            route, targets=(there,), host_header="", rewrite=None, headers_set=(), headers_remove=frozenset()
+        there = Target(
+            scheme,
+            parts.hostname or "",
+            parts.port or _PORTS[scheme],
+            verify=route.verify,
+            ca=route.ca,
+            client_cert=route.client_cert,
+            client_key=route.client_key,
+            public_only=route.public_only,
         )
+        # What the route sets is for its own backends: it may be a credential.
+        return replace(route, targets=(there,), rewrite=None, headers_set=(), headers_remove=frozenset())
+
+
+def _target_of(uri: str) -> tuple[SplitResult, str]:
+    """Return a URI's parts, and the request target that it means."""
+    parts = urlsplit(uri)
+    return parts, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def resolve(base: str, reference: str) -> str:

@@ -222,6 +222,13 @@ METERS = (
         ("result",),
         ("2xx", "3xx", "4xx", "5xx"),
     ),
+    Meter(
+        "backend_up",
+        "gauge",
+        "backend_up",
+        "Whether the health checks of a backend succeed: 1, or 0 where one fails.",
+        ("backend",),
+    ),
     Meter("backend_retries", "counter", "backend_retries", "Requests to backends that were sent again."),
     Meter("backend_seconds", "histogram", "backend_seconds", "Time until a backend's response head was there."),
     Meter("gaps", "counter", "gaps", "Gaps found in a channel's order, by what was done.", ("kind",)),
@@ -288,6 +295,7 @@ class Metrics:
     sessions: int
     session_drops: Tally
     backend_requests: Tally
+    backend_up: Tally
     backend_retries: int
     backend_seconds: Histogram
     gaps: Tally

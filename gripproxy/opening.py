@@ -1,5 +1,7 @@
 """WebSocket handshakes: the backend is asked, by HTTP or by a handshake of its own; if it accepts, the client is held.
 
+Where a route's backends differ in that, the first that can be connected to decides, and the client stays with its like.
+
 The 101 response and the subscriptions that come with it are made in one turn of the loop.
 """
 
@@ -46,14 +48,14 @@ class Opening:
         self._limits = limits
         self._refuse = refuse
         self._fail = fail
-        self._session_limits_of: dict[bool, SessionLimits] = {}
+        self._session_limits = _session_limits_of(limits)
         # Set by the server, as the proxy's.
         self.holds: Holds
 
     def configure(self, limits: Limits) -> None:
         """Open WebSockets with other limits from now on."""
         self._limits = limits
-        self._session_limits_of = {}
+        self._session_limits = _session_limits_of(limits)
 
     async def open(self, request: web.BaseRequest, client: Client, route: Route, asked: Request, uri: str) -> None:
         """Ask the backend whether it accepts a WebSocket, and hold it if so; ``uri`` is what the client asked for."""
@@ -65,16 +67,30 @@ class Opening:
             client.respond(refused.status, refused.reason, refused.fields + client.id_fields, refused.body)
             return
         is_deflated = offers_deflate(request.raw_headers)
-        if route.websocket == "passthrough":
-            await self._pass_through(request, client, route, asked, uri, is_deflated=is_deflated)
+        try:
+            async with asyncio.timeout(self._limits.websocket_handshake_timeout):
+                target = await self._backend.reach(route) if len(route.parts) > 1 else route.targets[0]
+        except TimeoutError:
+            self._refuse_late(client, route)
             return
+        except BackendError as error:
+            self._fail(client, route, asked, error)
+            return
+        route = route.parts[target.kind]
+        open_ = self._pass_through if target.websocket == "passthrough" else self._converse
+        await open_(request, client, route, asked, uri, is_deflated=is_deflated)
+
+    async def _converse(
+        self, request: web.BaseRequest, client: Client, route: Route, asked: Request, uri: str, *, is_deflated: bool
+    ) -> None:
+        """Ask the backend by HTTP, as for everything that comes later."""
         asks_grip = route.grip or (route.is_trusted and message_prefix(request.raw_headers) is not None)
         fields = tuple(field for field in asked.fields if _is_forwarded_with_events(field[0].lower()))
         if asks_grip:
             fields += (GRIP_EXTENSION,)
         session = Session(
             str(uuid.uuid4()),
-            self._session_limits(route),
+            self._session_limits[route.targets[0].one_event],
             random.random(),  # noqa: S311  # spreads retries
             is_grip=route.grip,
         )
@@ -98,7 +114,8 @@ class Opening:
         except ConnectionResetError:
             leg.receive(Event("DISCONNECT"))
             raise
-        hold = leg.hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
+        assert leg.target is not None
+        hold = leg.hold = WebSocketHold(self.holds, route.at(leg.target), leg, transport, is_deflated=is_deflated)
         self.holds.metrics.holds["websocket"] += 1
         client.status = 101
         transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
@@ -144,7 +161,7 @@ class Opening:
             accepted += tuple(one for one in upgraded.fields if one[0].lower() == b"sec-websocket-extensions")
         client.status = 101
         transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
-        hold = WebSocketHold(self.holds, route, leg, transport, is_deflated=is_deflated)
+        hold = WebSocketHold(self.holds, route.at(upgraded.target), leg, transport, is_deflated=is_deflated)
         self.holds.metrics.holds["websocket"] += 1
         leg.begin(hold, upgraded.received)
         if received:
@@ -159,17 +176,19 @@ class Opening:
         )
         self._refuse(client, 504, "The backend did not accept the WebSocket in time.\n")
 
-    def _session_limits(self, route: Route) -> SessionLimits:
-        limits = self._session_limits_of.get(route.one_event)
-        if limits is None:
-            limits = self._session_limits_of[route.one_event] = SessionLimits(
-                message_size=self._limits.websocket_message,
-                buffered=self._limits.websocket_buffered,
-                # An echo of all that waits has to fit, with what each event costs.
-                response_size=2 * (self._limits.websocket_message + self._limits.websocket_buffered),
-                one_event=route.one_event,
-            )
-        return limits
+
+def _session_limits_of(limits: Limits) -> dict[bool, SessionLimits]:
+    """What sessions may use, by whether each event is a request of its own."""
+    return {
+        one_event: SessionLimits(
+            message_size=limits.websocket_message,
+            buffered=limits.websocket_buffered,
+            # An echo of all that waits has to fit, with what each event costs.
+            response_size=2 * (limits.websocket_message + limits.websocket_buffered),
+            one_event=one_event,
+        )
+        for one_event in (False, True)
+    }
 
 
 # Of a client's handshake these do not go into the requests with events: the proxy has its own.

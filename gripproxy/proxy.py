@@ -161,7 +161,7 @@ class Proxy:
         if self._forwarding.is_websocket(request):
             await self.opening.open(request, client, route, asked, uri)
             return self._finish(client)
-        if has_events(request) and route.websocket == "over-http" and not route.is_trusted:
+        if has_events(request) and "over-http" in route.modes and not route.is_trusted:
             client.is_kept = client.is_kept and request.content.is_eof()
             self._refuse(client, 403, "Client not allowed to send WebSocket events directly.\n")
             return self._finish(client)
@@ -225,7 +225,7 @@ class Proxy:
             if response.is_early:
                 client.is_kept = False
             if route.grip and is_instruct(response.fields):
-                await self._obey(client, route, asked, response, uri, moments)
+                await self._obey(client, route.at(response.target), asked, response, uri, moments)
             else:
                 await bodies.pass_through(client, response)
         except BackendError as error:
@@ -281,7 +281,7 @@ class Proxy:
             hold_response(self.holds, client, route, asked, instruct, uri, moments)
         elif instruct.hold == "stream" or instruct.next_link is not None:
             rest = None if is_whole else response
-            await hold_stream(self.holds, client, route, instruct, rest, uri, moments)
+            await hold_stream(self.holds, client, route, asked, instruct, rest, uri, moments)
         else:
             client.respond(instruct.status, instruct.reason, instruct.fields, instruct.body)
 
@@ -346,7 +346,14 @@ class Proxy:
         last_ids, moment = outcome.last_ids, outcome.moment
         try:
             answer = await self._links.fetch(
-                history, hold.route, hold.host, uri, last_ids, moment, lambda: hold.transport is not GONE
+                history,
+                hold.route,
+                hold.host,
+                uri,
+                last_ids,
+                moment,
+                lambda: hold.transport is not GONE,
+                hold.link_fields,
             )
             if is_instruct(answer.fields):
                 instruct = self._instructs.read(hold.route, answer.status, answer.reason, answer.fields, answer.body)

@@ -5,12 +5,13 @@ It is made as a whole before anything is used of it, so that what has a fault in
 
 import hashlib
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gripproxy.auth import Publishers
 from gripproxy.certificates import Certificates, load_pair, reason_of
-from gripproxy.config import Config
+from gripproxy.config import Backend, Config, Route
 from gripproxy.routes import Routes
 
 
@@ -42,20 +43,29 @@ def check_trust(config: Config) -> None:
 
     Raises: ConfigError
     """
-    for index, route in enumerate(config.routes):
-        if route.client_cert:
+    for name, owner in _owners(config):
+        if owner.client_cert:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            load_pair(config, f"routes[{index}].client_cert", route.client_cert, route.client_key, context)
-        if route.ca:
+            load_pair(config, f"{name}.client_cert", owner.client_cert, owner.client_key or "", context)
+        if owner.ca:
             try:
-                ssl.create_default_context(cafile=route.ca)
+                ssl.create_default_context(cafile=owner.ca)
             except OSError as error:
-                raise config.error(f"routes[{index}].ca", f"{route.ca!r} cannot be used: {reason_of(error)}") from None
+                raise config.error(f"{name}.ca", f"{owner.ca!r} cannot be used: {reason_of(error)}") from None
+
+
+def _owners(config: Config) -> Iterator[tuple[str, Route | Backend]]:
+    """The routes, and the backends that are tables: each may name files."""
+    for index, route in enumerate(config.routes):
+        yield f"routes[{index}]", route
+        for place, backend in enumerate(route.backends):
+            if isinstance(backend, Backend):
+                yield f"routes[{index}].backends[{place}]", backend
 
 
 def _digests(config: Config) -> dict[str, bytes]:
     files = {file for pair in config.server.certificate_pairs for file in pair}
-    files |= {file for route in config.routes for file in (route.ca, route.client_cert, route.client_key)}
+    files |= {file for _, owner in _owners(config) for file in (owner.ca, owner.client_cert, owner.client_key) if file}
     digests = {}
     for file in sorted(files - {""}):
         try:

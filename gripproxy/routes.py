@@ -12,28 +12,10 @@ from dataclasses import dataclass, field, replace
 from gripproxy import config
 from gripproxy.grip.fields import Fields, text
 from gripproxy.grip.tokens import Key, Signer
+from gripproxy.targets import Health, Kind, Target
 
 # Host fields remembered. Clients choose what they send, so the memory has an end; it is emptied when full.
 _REMEMBERED_HOSTS = 1024
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One backend."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> bytes:
-        """What a Host field says of it: the port is left out where it is the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return (host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}").encode()
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority.decode()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +27,10 @@ class Route:
     ``signer`` makes its Grip-Sig and is None where ``grip`` is False; ``signed_with`` says whose key that is.
     ``trusted`` is the same route for requests of a GRIP proxy in front, whose Grip-Sig ``upstream_key`` verifies: it
     hands requests and responses through, instructions included. Both are None where no key is given.
+
+    ``subscribe`` and what concerns connections (``verify`` to ``public_only``) are the route's own settings, which a
+    target may differ from: see `at`. Where targets differ in how they take WebSockets, ``parts`` has a route for each
+    kind, with those targets alone.
     """
 
     id: str
@@ -54,21 +40,20 @@ class Route:
     tls: bool | None
     realm: str
     targets: tuple[Target, ...]
-    websocket: str
     pings: str
-    one_event: bool
     prefix: str
     subscribe: tuple[str, ...]
     grip: bool
     session: bool
     rewrite: str | None
-    host_header: str
     headers_set: tuple[tuple[bytes, bytes], ...]
     headers_remove: frozenset[bytes]
     orig_headers: bool
     request_id: bytes
+    link_headers: frozenset[bytes]
     cors: frozenset[str]
     balance: str
+    health: Health | None
     connect_timeout: float
     response_timeout: float
     idle_timeout: float
@@ -80,11 +65,28 @@ class Route:
     ca: str
     client_cert: str
     client_key: str
+    public_only: bool
     debug: bool
     is_trusted: bool = False
     # Its id where it was given one, for statistics; others count as one there.
     given_id: str = ""
     trusted: "Route | None" = field(default=None, compare=False, repr=False)
+    target: Target | None = None
+    parts: "dict[Kind, Route]" = field(default_factory=dict, compare=False, repr=False)
+    variants: "dict[Target, Route]" = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, target: Target) -> "Route":
+        """The route for what a target's response begins: with the target's settings where it has its own."""
+        return self.variants.get(target, self) if self.variants else self
+
+    def is_of(self, other: "Route") -> bool:
+        """Whether both are one route of the configuration, as it is or with what one of its targets has."""
+        return self.targets is other.targets
+
+    @property
+    def modes(self) -> frozenset[str]:
+        """How WebSockets reach its targets; clients must not send events where they are sent as such."""
+        return frozenset(target.websocket for target in self.targets)
 
     def rewritten(self, target: str) -> str:
         """The request target (path and query) as the backend is to see it."""
@@ -183,12 +185,16 @@ class Routes:
         """The route that has this one's id now; what else it takes too, where several have the id.
 
         It is itself where there is none, or one that its holds can't go on by: another realm has other channels, and
-        the two ways of WebSockets are different conversations.
+        the two ways of WebSockets are different conversations. One with the settings of a target becomes that with
+        those that the target has now.
         """
         named = None if route.host else self._named.get(route.id)
         now = named or self._known.get(route.id) or self._known.get(_place(route))
-        if now is None or now.realm != route.realm or now.websocket != route.websocket:
+        if now is None or now.realm != route.realm or not now.modes & route.modes:
             return route
+        if route.target is not None:
+            own = next((target for target in now.targets if str(target) == str(route.target)), None)
+            return route if own is None else now.at(own)
         return now if not route.is_trusted else now.trusted or route
 
     def become(self, other: "Routes") -> None:
@@ -283,22 +289,21 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         protocol=route.protocol,
         tls=route.tls,
         realm=route.realm,
-        targets=tuple(Target(*config.parse_backend(url)) for url in route.backends),
-        websocket=route.websocket,
+        targets=tuple(map(Target.from_setting, route.complete_backends())),
         pings=route.pings,
-        one_event=route.one_event,
         prefix=route.prefix,
         subscribe=route.subscribe,
         grip=route.grip,
         session=route.session and route.grip,
         rewrite=route.rewrite,
-        host_header=route.host_header or "",
         headers_set=tuple((name.encode(), value.encode()) for name, value in route.headers_set.items()),
         headers_remove=frozenset(name.lower().encode() for name in route.headers_remove),
         orig_headers=route.orig_headers,
         request_id=configuration.server.request_id.lower().encode(),
+        link_headers=frozenset(name.lower().encode() for name in route.link_headers),
         cors=frozenset(origin.lower() for origin in route.cors),
         balance=route.balance,
+        health=_health(route, host),
         connect_timeout=route.connect_timeout,
         response_timeout=route.response_timeout,
         idle_timeout=route.idle_timeout,
@@ -310,8 +315,10 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         ca=route.ca,
         client_cert=route.client_cert,
         client_key=route.client_key,
+        public_only=route.public_only,
         debug=configuration.debug if route.debug is None else route.debug,
     )
+    made = _with_parts(_with_variants(made))
     if made.upstream_key is None:
         return made
     trusted = replace(
@@ -324,7 +331,38 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         subscribe=(),
         cors=frozenset(),
     )
-    return replace(made, trusted=trusted)
+    return replace(made, trusted=_with_parts(replace(trusted, variants={})))
+
+
+def _health(route: config.Route, host: str) -> Health | None:
+    if route.health_path is None:
+        return None
+    return Health("" if "*" in host else host, route.health_path, route.health_interval, route.health_timeout)
+
+
+def _with_variants(route: Route) -> Route:
+    """The route that finds, by `Route.at`, itself as each of its targets has it."""
+    variants: dict[Target, Route] = {}
+    made = replace(route, variants=variants)
+    for target in route.targets:
+        settings = {name: getattr(target, name) for name in _OF_TARGETS}
+        is_as_route = all(value == getattr(route, name) for name, value in settings.items())
+        variants[target] = made if is_as_route else replace(made, target=target, **settings)
+    return made if any(one is not made for one in variants.values()) else route
+
+
+def _with_parts(route: Route) -> Route:
+    """The route that knows itself, or its parts where its targets take WebSockets in different ways."""
+    parts: dict[Kind, Route] = {}
+    made = replace(route, parts=parts)
+    for kind in {target.kind for target in route.targets}:
+        targets = tuple(target for target in route.targets if target.kind == kind)
+        parts[kind] = made if targets == route.targets else replace(made, targets=targets)
+    return made
+
+
+# Settings of a route that go on from its targets to what they begin: holds, and the links of holds.
+_OF_TARGETS = ("subscribe", "verify", "ca", "client_cert", "client_key", "public_only")
 
 
 def _id_of(route: config.Route) -> str:
@@ -340,8 +378,8 @@ def _place(route: Route) -> tuple[str, str, str, str, bool | None]:
 
 def _by_name(route: Route) -> Route:
     """The route as it is for requests that name it: see `Route.host`."""
-    trusted = None if route.trusted is None else replace(route.trusted, host="")
-    return replace(route, host="", trusted=trusted)
+    trusted = None if route.trusted is None else _with_parts(replace(route.trusted, host=""))
+    return _with_parts(_with_variants(replace(route, host="", trusted=trusted)))
 
 
 def _rules(routes: Iterable[Route], is_websocket: bool, is_secure: bool) -> _Rules:

@@ -18,6 +18,7 @@ from aiohttp import web
 from gripproxy import __version__
 from gripproxy.audience import Audience
 from gripproxy.backend import Backend
+from gripproxy.backend.health import Checks
 from gripproxy.bus import make_bus
 from gripproxy.changes import Outcome
 from gripproxy.collector import Collector
@@ -105,6 +106,7 @@ class Server:
         routes, certificates = start.routes, start.certificates
         on_request, on_retry = _counters(metrics)
         backend = Backend(on_request=on_request, on_retry=on_retry, current=routes.current)
+        checks = Checks(backend, routes)
         proxy = Proxy(config, routes, backend, metrics)
         connections = Connections(
             proxy.handle,
@@ -173,6 +175,7 @@ class Server:
             start.publishers.become(new.publishers)
             certificates.become(new.certificates)
             backend.renew()
+            checks.configure(routes)
             proxy.configure(config)
             connections.configure(limits.connections or most, config.server.keepalive_timeout, limits.request_header)
             holds.limits, holds.keepalive_timeout = limits, config.server.keepalive_timeout
@@ -200,6 +203,7 @@ class Server:
         metrics.watch("session_drops", lambda: sessions.drops)
         metrics.watch("certificates", lambda: certificates.seconds_left(time.time()))
         metrics.watch("backlog", lambda: hub.backlog)
+        metrics.watch("backend_up", checks.up)
 
         tls = certificates.listener() if certificates else None
         client_doors = [
@@ -214,7 +218,8 @@ class Server:
         inputs = asyncio.create_task(zeromq.run(), name="the ZeroMQ inputs")
         carrier = asyncio.create_task(bus.run(), name="the bus")
         reloading = asyncio.create_task(reload.run(), name="reloading")
-        for task in (inputs, carrier, reloading):
+        checking = asyncio.create_task(checks.run(), name="the health checks")
+        for task in (inputs, carrier, reloading, checking):
             task.add_done_callback(_log_end)
         for text in (*warnings(config), *certificates.warnings(time.time())):
             log.warning("%s", text)
@@ -248,7 +253,8 @@ class Server:
             # Last: what is published meanwhile is for those who were still held.
             control_door.close()
             inputs.cancel()
-            await asyncio.wait([inputs, reloading])
+            checking.cancel()
+            await asyncio.wait([inputs, reloading, checking])
             zeromq.close()
             carrier.cancel()
             await asyncio.wait([carrier])

@@ -53,6 +53,8 @@ FLOORS = {
     "changes": 2,
     "grip": 1,  # the protocol
     "marks": 1,  # the hub's; pure, too
+    "targets": 1,  # and values
+    "routes_file": 1,
     "config": 0,  # ground
 }
 # May be imported from everywhere: the words for what went wrong, and the version.

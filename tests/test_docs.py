@@ -203,12 +203,13 @@ def test_files_that_are_named_exist() -> None:
 
 
 def settings() -> dict[str, set[str]]:
-    """Table -> its settings; tables by name and in lists under their own name."""
+    """Table -> its settings, those of tables in it too; tables by name and in lists under their own name."""
     found = {}
     for name, kind in setting_types(Config).items():
         struct = inner_struct(kind)
         if struct is not None:
-            found[name] = set(setting_types(struct))
+            inner = filter(None, map(inner_struct, setting_types(struct).values()))
+            found[name] = set(setting_types(struct)).union(*map(setting_types, inner))
     return found
 
 

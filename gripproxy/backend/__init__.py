@@ -21,13 +21,15 @@ from dataclasses import replace
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gripproxy.backend.balance import FAILED, Balance, Server
 from gripproxy.backend.connection import BackendConnection, Pool
 from gripproxy.backend.messages import Request, Response, Upgraded, describe
 from gripproxy.backend.upload import Upload
 from gripproxy.errors import BackendError
 from gripproxy.grip import wire
 from gripproxy.grip.fields import Fields, field
-from gripproxy.routes import Route, Target
+from gripproxy.routes import Route
+from gripproxy.targets import Health, Target
 
 __all__ = ["ACCEPT_GUID", "GRIP_FEATURES", "IDEMPOTENT", "Backend", "Request", "Response", "Upgraded"]
 
@@ -45,18 +47,18 @@ GRIP_FEATURES = (
     b"filter:require-sub, filter:build-id, filter:var-subst, filter:http-check, filter:http-modify\r\n"
 )
 
-# Seconds for which a target is tried last that could not be connected to, or broke a fresh connection unanswered.
-TARGET_REST = 5.0
-
 # RFC 6455 1.3.
 ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 # Told an informational response (RFC 9110 15.2): its status, reason and fields.
 OnInformational = Callable[[int, str, Fields], None]
 
+# A connection in hand, whose it is, and where its request counts as under way.
+Taken = tuple[aiohttp.connector.Connection, Target, Server | None]
+
 
 class Backend:
-    """The backends of all routes, asked from one pool of connections."""
+    """The backends of all routes."""
 
     def __init__(
         self,
@@ -71,24 +73,24 @@ class Backend:
         ``current(route)`` tells the route that is now what one of an earlier configuration was.
         """
         self._loop = asyncio.get_running_loop()
-        self._pool = Pool(self._loop)
+        # By `public_only`, so that a connection is never used by who must not have it.
+        self._pools = {public_only: Pool(self._loop, public_only=public_only) for public_only in (False, True)}
         self._now = now
         self.current = current
         self._on_request = on_request
         self._on_retry = on_retry
-        # Target -> when it may be tried first again
-        self._resting: dict[Target, float] = {}
-        self._turn = 0
+        self._balance = Balance(self._loop.time)
 
     async def close(self) -> None:
-        """Close the pool."""
-        await self._pool.close()
+        """Close the pools."""
+        for pool in self._pools.values():
+            await pool.close()
 
     def renew(self) -> None:
         """Load the files of TLS again for the next connections; requests under way are not disturbed."""
-        self._pool.renew()
-        now = self._loop.time()
-        self._resting = {target: until for target, until in self._resting.items() if until > now}
+        for pool in self._pools.values():
+            pool.renew()
+        self._balance.renew()
 
     async def fetch(
         self,
@@ -118,6 +120,18 @@ class Backend:
             if self._on_request is not None:
                 self._on_request(result, self._loop.time() - started)
 
+    async def reach(self, route: Route) -> Target:
+        """Return the first target that can be connected to; the connection waits in the pool.
+
+        Raises: BackendError.
+        """
+        connection, target, server = await self._connect(route)
+        connection.release()
+        if server is not None:
+            server.leave()
+            self._balance.is_reached(server)
+        return target
+
     async def upgrade(self, route: Route, request: Request) -> Upgraded | Response:
         """Ask a backend of the route to switch to WebSocket; a Response is its refusal.
 
@@ -136,50 +150,66 @@ class Backend:
         response = await self._exchange(route, request, may_switch=True)
         if response.status != 101:
             return response
-        target = response.target
+        target, server = response.target, response.server
         transport, received = response.take()
         if transport is None:
+            response.close()
             raise BackendError(f"{target} closed the connection behind its 101 response")
         accept = base64.b64encode(hashlib.sha1(key + ACCEPT_GUID, usedforsecurity=False).digest())
         if field(response.fields, b"sec-websocket-accept") != accept:
             transport.abort()
+            response.close()
             raise BackendError(f"{target} answered with a wrong Sec-WebSocket-Accept")
-        return Upgraded(transport, response.fields, received, target)
+        return Upgraded(transport, response.fields, received, target, server)
+
+    async def check(self, route: Route, target: Target, request: Request) -> Response:
+        """Ask one target, which is not counted as a request of a client.
+
+        Raises: BackendError.
+        """
+        while True:
+            connection = await self._connect_to(route, target)
+            protocol = connection.protocol
+            assert isinstance(protocol, BackendConnection)
+            was_used = protocol.was_used
+            try:
+                self._send(route, target, protocol, request, None, 0)
+                return await self._answer(route, target, connection, None, None, may_switch=False)
+            except BaseException as error:
+                connection.close()
+                if not was_used or not isinstance(error, BackendError) or not error.is_repeatable:
+                    raise
+
+    def set_health(self, target: Target, health: Health, *, is_up: bool) -> None:
+        """Tell whether a target's latest health check succeeded."""
+        self._balance.set_health(target, health, is_up=is_up)
 
     # Connections
 
-    def _targets(self, route: Route) -> tuple[Target, ...] | list[Target]:
-        """Return the route's targets in the order to try them; those that failed a moment ago come last."""
-        if len(route.targets) == 1:
-            return route.targets
-        targets = list(route.targets)
-        if route.balance == "round-robin":
-            self._turn += 1
-            turn = self._turn % len(targets)
-            targets = targets[turn:] + targets[:turn]
-        now = self._loop.time()
-        return sorted(targets, key=lambda target: self._resting.get(target, 0.0) > now)
-
-    async def _connect(self, route: Route) -> tuple[aiohttp.connector.Connection, Target]:
-        """Return a connection to the first target that can be reached."""
+    async def _connect(self, route: Route) -> Taken:
+        """Return a connection to the first target that can be reached, where the request counts as under way."""
         failures = []
-        for target in self._targets(route):
+        for target in self._balance.order(route):
+            server = self._balance.enter(target)  # before anything else is asked whose turn it is
             try:
-                return await self._connect_to(route, target), target
-            except BackendError as error:
+                return await self._connect_to(route, target), target, server
+            except BaseException as error:
+                if server is not None:
+                    server.leave()
+                if not isinstance(error, BackendError):
+                    raise
                 failures.append(str(error))
-                self.pass_over(route, target)
+                self._balance.rest(target)
                 last = error
         raise BackendError("; ".join(failures), last.status, is_repeatable=True) from last
 
-    def pass_over(self, route: Route, target: Target) -> None:
+    def pass_over(self, target: Target) -> None:
         """Try a target last for a while, where there are others."""
-        if len(route.targets) > 1:
-            self._resting[target] = self._loop.time() + TARGET_REST
+        self._balance.rest(target)
 
     async def _connect_to(self, route: Route, target: Target) -> aiohttp.connector.Connection:
         try:
-            return await self._pool.take(route, target)
+            return await self._pools[target.public_only].take(route, target)
         except TimeoutError as error:
             message = f"{target} did not accept a connection within {route.connect_timeout:g} s"
             raise BackendError(message, 504, is_repeatable=True) from error
@@ -200,33 +230,40 @@ class Backend:
         may_switch: bool = False,
     ) -> Response:
         """Ask, and ask once more when it was a pooled connection that the backend had just closed."""
-        connection, target = await self._connect(route)
-        protocol = connection.protocol
-        assert isinstance(protocol, BackendConnection)
-        may_repeat = protocol.was_used and request.method in IDEMPOTENT and isinstance(request.body, bytes)
-        try:
-            upload = self._send(route, target, protocol, request, before_body, keep)
-            return await self._answer(route, target, connection, upload, on_informational, may_switch)
-        except BaseException as error:
-            connection.close()
-            if not isinstance(error, BackendError) or not error.is_repeatable:
-                raise
-            if not protocol.was_used:
-                self.pass_over(route, target)  # nobody but its own end has broken a fresh connection
-            if not may_repeat:
-                raise
-            log.debug("%s; asking again", error)
-            if self._on_retry is not None:
-                self._on_retry()
-        connection = await self._connect_to(route, target)
-        protocol = connection.protocol
-        assert isinstance(protocol, BackendConnection)
-        try:
-            self._send(route, target, protocol, request, before_body, keep)
-            return await self._answer(route, target, connection, None, on_informational, may_switch)
-        except BaseException:
-            connection.close()
-            raise
+        may_repeat = request.method in IDEMPOTENT and isinstance(request.body, bytes)
+        while True:
+            connection, target, server = await self._connect(route)
+            protocol = connection.protocol
+            assert isinstance(protocol, BackendConnection)
+            was_used = protocol.was_used
+            try:
+                upload = self._send(route, target, protocol, request, before_body, keep)
+                response = await self._answer(route, target, connection, upload, on_informational, may_switch)
+            except BaseException as error:
+                connection.close()
+                if server is not None:
+                    self._blame(server, target, error, was_used=was_used)
+                if not may_repeat or not was_used or not isinstance(error, BackendError) or not error.is_repeatable:
+                    raise
+                may_repeat = False
+                log.debug("%s; asking again", error)
+                if self._on_retry is not None:
+                    self._on_retry()
+                continue
+            if server is not None:
+                response.server = server
+                (self._balance.fail if response.status in FAILED else self._balance.succeed)(server, target)
+            return response
+
+    def _blame(self, server: Server, target: Target, error: BaseException, *, was_used: bool) -> None:
+        """Take note that a request is over without a response, where that is the backend's fault."""
+        server.leave()
+        if not isinstance(error, BackendError) or error.status < 500:
+            return
+        if not error.is_repeatable:
+            self._balance.fail(server, target)
+        elif not was_used:
+            self._balance.rest(target)  # nobody but its own end has broken a fresh connection
 
     def _send(
         self,
@@ -242,7 +279,7 @@ class Backend:
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise BackendError(f"{target} had closed its connection", is_repeatable=True)
-        head = self._encode_head(route, request)
+        head = self._encode_head(route, target, request)
         body = request.body
         if isinstance(body, bytes):
             transport.write(head + body)
@@ -303,10 +340,10 @@ class Backend:
             protocol.watch(route.idle_timeout)
         return Response(message, payload, connection, upload, target)
 
-    def _encode_head(self, route: Route, request: Request) -> bytes:
+    def _encode_head(self, route: Route, target: Target, request: Request) -> bytes:
         parts = [b"%b %b HTTP/1.1\r\n" % (request.method.encode(), request.target)]
-        if route.host_header:
-            parts.append(b"Host: %b\r\n" % route.host_header.encode())
+        if target.host_header:
+            parts.append(b"Host: %b\r\n" % target.host_header.encode())
             fields = tuple(field for field in request.fields if field[0].lower() != b"host")
             parts.append(wire.encode_fields(fields))
         else:

@@ -6,6 +6,7 @@ end a body well, and what a backend says unasked is never taken for the next ans
 """
 
 import asyncio
+import socket
 import ssl
 from functools import partial
 from typing import Any
@@ -18,8 +19,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
 
+from gripproxy.config.addresses import is_public, parse_ip
 from gripproxy.grip.fields import field
-from gripproxy.routes import Route, Target
+from gripproxy.routes import Route
+from gripproxy.targets import Target
 
 # Seconds that a pooled connection may be idle. Shorter than most backends' own limit would avoid every stale
 # connection, but gunicorn's is 2 s: a stale one is noticed by its FIN, and asked again where that is safe.
@@ -157,18 +160,18 @@ class BackendConnection(ResponseHandler):
 class Way(aiohttp.ClientRequest):
     """What the pool wants to know of a connection: scheme, host, port and TLS."""
 
-    def __init__(self, route: Route, target: Target, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, target: Target, connect_timeout: float, loop: asyncio.AbstractEventLoop) -> None:
         host = f"[{target.host}]" if ":" in target.host else target.host
         is_secure = target.scheme == "https"
         super().__init__(
             "GET",
             URL(f"{target.scheme}://{host}:{target.port}/"),
             loop=loop,
-            ssl=_tls_context(route) if is_secure else True,
-            server_hostname=_host_name(route.host_header) if is_secure and route.host_header else None,
+            ssl=_tls_context(target) if is_secure else True,
+            server_hostname=_certificate_name(target) if is_secure else None,
         )
         self._key = super().connection_key
-        self.timeout = aiohttp.ClientTimeout(total=None, connect=route.connect_timeout, ceil_threshold=3600)
+        self.timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, ceil_threshold=3600)
 
     @property
     def connection_key(self) -> ConnectionKey:
@@ -176,13 +179,31 @@ class Way(aiohttp.ClientRequest):
         return self._key
 
 
-class Pool(aiohttp.TCPConnector):
-    """Connections to all backends."""
+def public_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket for an address as `getaddrinfo` has it, which is the one that it is about to be connected to.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(limit=0, keepalive_timeout=POOL_IDLE, ttl_dns_cache=30, enable_cleanup_closed=False)
+    Raises: OSError, before anything is sent to an address that is not public.
+    """
+    family, kind, protocol, _, (host, *_) = address
+    parsed = parse_ip(host)
+    if parsed is None or not is_public(parsed):
+        raise OSError(f"{host} is not a public address")
+    return socket.socket(family, kind, protocol)
+
+
+class Pool(aiohttp.TCPConnector):
+    """Connections to backends, or to those of public addresses only."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, public_only: bool = False) -> None:
+        super().__init__(
+            limit=0,
+            keepalive_timeout=POOL_IDLE,
+            ttl_dns_cache=30,
+            enable_cleanup_closed=False,
+            socket_factory=public_socket if public_only else None,
+        )
         self._factory = partial(BackendConnection, loop)  # type: ignore[assignment]  # a ResponseHandler
-        self._ways: dict[Any, Way] = {}
+        self._ways: dict[tuple[Target, float], Way] = {}
 
     async def take(self, route: Route, target: Target) -> aiohttp.connector.Connection:
         """Return a connection, pooled or new.
@@ -199,12 +220,10 @@ class Pool(aiohttp.TCPConnector):
 
     def way(self, route: Route, target: Target) -> Way:
         """Return the way to a target, one for all routes that go there alike."""
-        key: Any = (target, route.connect_timeout)
-        if target.scheme == "https":
-            key = (*key, route.host_header, route.verify, route.ca, route.client_cert, route.client_key)
+        key = (target, route.connect_timeout)
         way = self._ways.get(key)
         if way is None:
-            way = self._ways[key] = Way(route, target, self._loop)
+            way = self._ways[key] = Way(*key, self._loop)
         return way
 
     def renew(self) -> None:
@@ -216,18 +235,21 @@ class Pool(aiohttp.TCPConnector):
         self._ways.clear()
 
 
-def _tls_context(route: Route) -> ssl.SSLContext | bool:
-    if route.verify and not route.ca and not route.client_cert:
+def _tls_context(target: Target) -> ssl.SSLContext | bool:
+    if target.verify and not target.ca and not target.client_cert:
         return True
-    context = ssl.create_default_context(cafile=route.ca or None)
+    context = ssl.create_default_context(cafile=target.ca or None)
     context.set_alpn_protocols(["http/1.1"])
-    if not route.verify:
+    if not target.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if route.client_cert:
-        context.load_cert_chain(route.client_cert, route.client_key or None)
+    if target.client_cert:
+        context.load_cert_chain(target.client_cert, target.client_key or None)
     return context
 
 
-def _host_name(authority: str) -> str:
-    return URL(f"//{authority}").host or authority
+def _certificate_name(target: Target) -> str | None:
+    """The name to verify the certificate against, and to say in SNI; None for the one in the URL."""
+    if target.verify_host or not target.host_header:
+        return target.verify_host or None
+    return URL(f"//{target.host_header}").host or target.host_header

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gripproxy.backend.balance import Server
 from gripproxy.backend.upload import Body, Upload
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields, has_control
-from gripproxy.routes import Target
+from gripproxy.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Request:
 class Response:
     """A backend's response: its head, and a body that is still coming. Close it in any case."""
 
-    __slots__ = ("_connection", "_payload", "_upload", "fields", "reason", "status", "target")
+    __slots__ = ("_connection", "_payload", "_upload", "fields", "reason", "server", "status", "target")
 
     def __init__(
         self,
@@ -47,6 +48,8 @@ class Response:
         self.reason = message.reason if not has_control(message.reason) else ""
         self.fields: Fields = message.raw_headers
         self.target = target
+        # Where this request counts as under way; None once it does no more.
+        self.server: Server | None = None
         self._payload = payload
         self._connection = connection
         self._upload = upload
@@ -110,6 +113,9 @@ class Response:
 
     def close(self) -> None:
         """Give the connection back to the pool when both bodies came to their end, or close it."""
+        if self.server is not None:
+            self.server.leave()
+            self.server = None
         if self.is_early:
             assert self._upload is not None
             self._upload.cancel()
@@ -122,12 +128,16 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """A connection to a backend that has become a WebSocket; ``received`` came behind the 101 response."""
+    """A connection to a backend that has become a WebSocket; ``received`` came behind the 101 response.
+
+    It counts as under way at ``server`` until its owner says `leave` there.
+    """
 
     transport: asyncio.Transport
     fields: Fields
     received: bytes
     target: Target
+    server: Server | None = None
 
 
 def describe(error: BaseException) -> str:

@@ -10,7 +10,8 @@ from aiohttp.web import RequestPayloadError
 from gripproxy.backend.connection import BackendConnection
 from gripproxy.errors import BackendError
 from gripproxy.grip import wire
-from gripproxy.routes import Route, Target
+from gripproxy.routes import Route
+from gripproxy.targets import Target
 
 
 class Body(Protocol):

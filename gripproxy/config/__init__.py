@@ -12,6 +12,9 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gripproxy.config import conditions, texts
+from gripproxy.config.addresses import is_public, parse_ip
+from gripproxy.config.backends import Backend, complete
+from gripproxy.config.checks import Count, Positive, PositiveSeconds, Seconds, check, check_text
 from gripproxy.config.conditions import Condition
 from gripproxy.config.reader import (
     ENVIRONMENT_PREFIX,
@@ -33,6 +36,7 @@ __all__ = [
     "DEFAULT_REALM",
     "ENVIRONMENT_PREFIX",
     "Address",
+    "Backend",
     "Bus",
     "Config",
     "Control",
@@ -56,11 +60,6 @@ __all__ = [
 
 # What Pushpin ships with: everybody knows it.
 WELL_KNOWN_KEY = "changeme"
-
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
-PositiveSeconds = Annotated[float, Meta(gt=0)]
 
 
 class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,7 +93,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     watch: bool = False
 
     def __post_init__(self) -> None:
-        _check(self, _SERVER_CHECKS)
+        check(self, _SERVER_CHECKS)
         for name in ("certificate", "certificate_key"):
             if getattr(self, name) == ("",):  # how one says that there is none, in a variable above all
                 msgspec.structs.force_setattr(self, name, ())
@@ -131,7 +130,7 @@ class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     client_ca: File = File("")
 
     def __post_init__(self) -> None:
-        _check(self, {"listen": parse_address})
+        check(self, {"listen": parse_address})
         for key in ("certificate_key", "client_ca"):
             if getattr(self, key) and not self.certificate:
                 raise SettingError("certificate", f"is missing, though {key} is given")
@@ -208,8 +207,8 @@ class Realm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Requests for a host and path, and the backends that answer them."""
 
-    # http(s)://host[:port], tried as `balance` says. The only setting without default.
-    backends: tuple[str, ...]
+    # http(s)://host[:port], or tables with a url, tried as `balance` says. The only setting without default.
+    backends: tuple[str | Backend, ...]
     # A host without port, "*.example.org" (any host below it), "*", or "" for a route that is reached by its id only.
     host: str = "*"
     # A path as it is in the URL; "/a" also takes "/a/b" and "/a?x", never "/abc"; "/a*" takes whatever begins so.
@@ -241,10 +240,17 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     headers_remove: tuple[str, ...] = ()
     # Whether the backend gets the client's fields a second time, marked by eb9bf0f5-, as they came.
     orig_headers: bool = False
+    # Fields of a held client's request that go into its next links, as long as those lead to this route.
+    link_headers: tuple[str, ...] = ()
     # Origins that get CORS fields, or "*".
     cors: tuple[str, ...] = ()
-    # The first backend that can be reached, or each in turn.
-    balance: Literal["first", "round-robin"] = "first"
+    # The first backend that can be reached, each in turn, or the one with the fewest requests under way.
+    balance: Literal["first", "round-robin", "least-requests"] = "first"
+    # What each backend is asked for to see whether it is well; None = not asked.
+    health_path: str | None = None
+    # Seconds between two such questions, and for each answer.
+    health_interval: PositiveSeconds = 5.0
+    health_timeout: PositiveSeconds = 2.0
     # Seconds to connect to one backend.
     connect_timeout: PositiveSeconds = 5.0
     # Seconds from the request to the head of the response; 0 = without limit.
@@ -260,26 +266,38 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     upstream_key: Secret = Secret("")
     # TLS towards https backends: whether to verify, against which authorities (PEM), with which certificate (PEM).
     verify: bool = True
+    # The name that the certificate has to have; empty = that of `host_header`, else of the URL.
+    verify_host: str = ""
     ca: File = File("")
     client_cert: File = File("")
     client_key: File = File("")
+    # Whether only public addresses are connected to, whatever the names of backends and links resolve to.
+    public_only: bool = False
     # Reasons in the bodies of error answers; None = the global `debug`.
     debug: bool | None = None
 
     def __post_init__(self) -> None:
         if not self.backends:
             raise SettingError("backends", "needs at least one URL")
-        _check(self, _ROUTE_CHECKS)
+        check(self, _ROUTE_CHECKS)
         for name, value in self.headers_set.items():
-            _check_text("headers_set", texts.field_name, name)
-            _check_text(f"headers_set.{name}", texts.field_value, value)
+            check_text("headers_set", texts.field_name, name)
+            check_text(f"headers_set.{name}", texts.field_value, value)
         if self.client_key and not self.client_cert:
             raise SettingError("client_cert", "is missing, though client_key is given")
+        for index, backend in enumerate(self.complete_backends()):
+            address = parse_ip(parse_backend(backend.url)[1])
+            if backend.public_only and address is not None and not is_public(address):
+                raise SettingError(f"backends[{index}]", f"{address} is not public, which public_only asks for")
 
     @property
     def condition(self) -> Condition:
         """Which requests it is for."""
         return Condition.of(self.host, self.path, self.protocol, self.tls)
+
+    def complete_backends(self) -> tuple[Backend, ...]:
+        """The backends as tables in which nothing is left out."""
+        return tuple(complete(backend, self) for backend in self.backends)
 
 
 class Bus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -295,7 +313,7 @@ class Bus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: PositiveSeconds = 2.0
 
     def __post_init__(self) -> None:
-        _check(self, {"url": texts.bus, "key": texts.word})
+        check(self, {"url": texts.bus, "key": texts.word})
         if not self.key:
             raise SettingError("key", "must not be empty")
 
@@ -331,7 +349,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if DEFAULT_REALM not in self.realms:
             msgspec.structs.force_setattr(self, "realms", {**self.realms, DEFAULT_REALM: Realm()})
         for name, realm in self.realms.items():
-            _check_text(f"realms.{name}", texts.realm_name, name)
+            check_text(f"realms.{name}", texts.realm_name, name)
             if WELL_KNOWN_KEY in realm.key and not parse_address(self.control.listen).is_loopback:
                 reason = f"{WELL_KNOWN_KEY!r} is known to everyone, and control.listen is not on loopback"
                 raise SettingError(f"realms.{name}.key", reason)
@@ -402,7 +420,7 @@ def warnings(config: Config) -> list[str]:
     for index, route in enumerate(config.routes):
         if route.tls and not server.certificate and not server.trusted_proxies:
             found.append(f"routes[{index}].tls: no request has TLS without server.certificate or trusted_proxies")
-        if not route.verify and any(url.startswith("https:") for url in route.backends):
+        if any(not one.verify and one.url.startswith("https:") for one in route.complete_backends()):
             found.append(f"routes[{index}].verify: the backend's certificate is not verified")
     found += config.zeromq.warnings()
     return found
@@ -411,24 +429,6 @@ def warnings(config: Config) -> list[str]:
 def unread(environment: Mapping[str, str]) -> list[str]:
     """What looks like a variable of ours and is none, for want of an underscore; one line each."""
     return unread_variables(environment, Config)
-
-
-def _check(struct: Struct, checks: Mapping[str, Callable[[str], object]]) -> None:
-    """Check texts and lists of texts, the rest of the settings by their types alone."""
-    for key, check in checks.items():
-        value = getattr(struct, key)
-        if isinstance(value, tuple):
-            for index, text in enumerate(value):
-                _check_text(f"{key}[{index}]", check, text)
-        elif value is not None:
-            _check_text(key, check, value)
-
-
-def _check_text(key: str, check: Callable[[str], object], text: str) -> None:
-    try:
-        check(text)
-    except ValueError as error:
-        raise SettingError(key, str(error)) from None
 
 
 _SERVER_CHECKS: dict[str, Callable[[str], object]] = {
@@ -446,7 +446,10 @@ _ROUTE_CHECKS: dict[str, Callable[[str], object]] = {
     "prefix": texts.channel_prefix,
     "subscribe": texts.channel,
     "rewrite": texts.path,
+    "health_path": texts.path,
     "host_header": texts.host_field,
+    "verify_host": texts.certificate_name,
     "headers_remove": texts.field_name,
+    "link_headers": texts.client_field_name,
     "cors": texts.origin,
 }

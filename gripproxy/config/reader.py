@@ -8,9 +8,10 @@ import difflib
 import math
 import os
 import tomllib
+import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +21,8 @@ from gripproxy.errors import ConfigError
 ENVIRONMENT_PREFIX = "GRIPPROXY__"
 
 _ENVIRONMENT = "environment"
+
+_UNIONS = (types.UnionType, Union)
 
 T = TypeVar("T", bound=Struct)
 
@@ -73,10 +76,17 @@ def setting_types(kind: type[Struct]) -> dict[str, Any]:
 
 def inner_struct(kind: Any) -> type[Struct] | None:
     """The struct that a setting's type is (a table) or holds (tables by name or in a list), if any."""
-    for one in (kind, *get_args(kind)):
-        if isinstance(one, type) and issubclass(one, Struct):
-            return one
-    return None
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return kind
+    return next(filter(None, map(inner_struct, get_args(kind))), None)
+
+
+def text_setting(kind: Any) -> str:
+    """The setting that a text stands for, where a table, or one in a list, may be written as a text; else empty."""
+    if get_origin(kind) is tuple:
+        return text_setting(get_args(kind)[0])
+    struct = inner_struct(kind) if get_origin(kind) in _UNIONS and str in get_args(kind) else None
+    return "" if struct is None else msgspec.structs.fields(struct)[0].name
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -127,13 +137,13 @@ class Reader:
         """
         if not isinstance(value, Mapping):
             raise self.error(path, "must be a table")
-        types = setting_types(kind)
+        kinds = setting_types(kind)
         values = {}
         for name, part in value.items():
             key = f"{path}.{name}" if path else name
-            if name not in types:
-                raise self.error(key, f"there is no such setting{hint(name, types)}")
-            values[name] = self._value(types[name], part, key)
+            if name not in kinds:
+                raise self.error(key, f"there is no such setting{hint(name, kinds)}")
+            values[name] = self._value(kinds[name], part, key)
         for one in msgspec.structs.fields(kind):
             if one.required and one.name not in values:
                 raise self.error(f"{path}.{one.name}", "is missing")
@@ -169,6 +179,9 @@ class Reader:
                     raise self.error(variable, f"{part} is not a table", _ENVIRONMENT)
                 if isinstance(place, dict):
                     place.setdefault(name, [] if get_origin(kind) is tuple else {})
+                if isinstance(place[name], str) and (setting := text_setting(kind)):
+                    text = place[name]
+                    place[name] = [text] if get_origin(kind) is tuple else {setting: text}
                 place = place[name]
             name, kind = self._step(kind, place, last, variable)
             place[name] = self._from_text(kind, environment[variable], variable)
@@ -185,21 +198,24 @@ class Reader:
                 raise self.error(variable, f"{part!r} must be an index up to {len(place)}", _ENVIRONMENT)
             if int(part) == len(place):
                 place.append({})
-            return int(part), inner_struct(kind)
-        types = setting_types(kind)
+            return int(part), get_args(kind)[0]
+        kinds = setting_types(inner_struct(kind) or kind)
         name = part.lower()
-        if name not in types:
-            raise self.error(variable, f"there is no setting {name!r}{hint(name, types)}", _ENVIRONMENT)
-        return name, types[name]
+        if name not in kinds:
+            raise self.error(variable, f"there is no setting {name!r}{hint(name, kinds)}", _ENVIRONMENT)
+        return name, kinds[name]
 
     def _from_text(self, kind: Any, text: str, variable: str) -> Any:
         is_table = inner_struct(kind) is not None
-        is_list = get_origin(kind) is tuple and not is_table
+        takes_text = bool(text_setting(kind))
+        is_list = _list_kind(kind) is not None and (takes_text or not is_table)
+        may_be_plain = is_list or takes_text
         is_bytes = _holds(kind, Secret) or _holds(kind, File)  # keys and paths may be any
         if not is_bytes and not _is_utf8(text):
             raise self.error(variable, "is not UTF-8", _ENVIRONMENT)
         value: Any = text
-        if is_table or get_origin(kind) is dict or (is_list and text.lstrip().startswith("[")):
+        is_json = text.lstrip().startswith("[" if is_list else "{") if may_be_plain else is_table
+        if is_json or get_origin(kind) is dict:
             try:
                 value = msgspec.json.decode(text)
             except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
@@ -222,13 +238,24 @@ class Reader:
                 raise self.error(key, f"must be tables, [{key}.NAME]")
             return {name: self.struct(inner, part, f"{key}.{name}") for name, part in value.items()}
         if get_origin(kind) is tuple:
+            setting = text_setting(kind)
+            if setting and isinstance(value, str):
+                value = [value]
             if not isinstance(value, list | tuple):
-                raise self.error(key, f"must be a list of tables, [[{key}]]")
-            return tuple(self.struct(inner, part, f"{key}[{index}]") for index, part in enumerate(value))
+                expected = f"texts and tables, not {value!r}" if setting else f"tables, [[{key}]]"
+                raise self.error(key, f"must be a list of {expected}")
+            return tuple(self._entry(inner, part, f"{key}[{index}]", setting) for index, part in enumerate(value))
         return self.struct(inner, value, key)
 
+    def _entry(self, inner: type[Struct], part: Any, key: str, setting: str) -> Any:
+        if setting and isinstance(part, str):
+            return part
+        if setting and not isinstance(part, Mapping):
+            raise self.error(key, f"must be a text or a table, not {part!r}")
+        return self.struct(inner, part, key)
+
     def _leaf(self, kind: Any, value: Any, key: str, source: str | None = None) -> Any:
-        if get_origin(kind) is tuple and isinstance(value, str):
+        if _list_kind(kind) is not None and isinstance(value, str):
             value = [value]  # a list of one is often written as its one text
         try:
             # Only texts of the environment may be read as numbers.
@@ -311,6 +338,11 @@ def _matching_name(part: str, place: Mapping[str, Any]) -> str:
         if name.replace("-", "_").replace(".", "_").lower() == part.lower():
             return name
     return part.lower() if part.isupper() else part
+
+
+def _list_kind(kind: Any) -> Any:
+    """The list that a setting's type is or may be; None where it is none."""
+    return next((one for one in (kind, *get_args(kind)) if get_origin(one) is tuple), None)
 
 
 def _holds(kind: Any, one: type) -> bool:

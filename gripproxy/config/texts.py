@@ -23,6 +23,8 @@ _FRAMING = frozenset(
 )
 # Fields that proxies set, and what begins so.
 _OF_PROXIES = ("grip-", "x-forwarded-", "forwarded", "eb9bf0f5-", "pushpin-route")
+# Those that requests for links have anyway.
+_OF_LINKS = ("grip-", "x-forwarded-proto", "pushpin-route", "cdn-loop")
 _NO_FIELD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -154,6 +156,13 @@ def request_id(text: str) -> None:
             raise ValueError(f"{text} says something else of a request")
 
 
+def client_field_name(text: str) -> None:
+    """A field that clients send and that may go into requests of the proxy's own."""
+    field_name(text)
+    if text.lower().startswith(_OF_LINKS):
+        raise ValueError(f"{text} is this proxy's to set")
+
+
 def field_value(text: str) -> None:
     """The value of a field; it may be a credential, so that the error does not show it."""
     if _NO_FIELD_VALUE.search(text) or text != text.strip(" \t"):
@@ -175,6 +184,7 @@ _HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 # The dot that may end a host is left out before hosts are compared, so a pattern with one would match nothing.
 host_pattern = _pattern(rf"(?!.*\.\Z)(?:|\*|\*\.[A-Za-z0-9._-]+|{_HOST})", 'a host without port, "*.host" or "*"')
 host_field = _pattern(rf"(?:{_HOST})(?::[0-9]+)?", "host or host:port")
+certificate_name = _pattern(r"|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", "a host name or an address, without port")
 path = _pattern(r"/[!-\"$->@-~]*", "a path as in a URL, from its / and without query")
 # RFC 8586 2: a host with or without port, or a pseudonym.
 cdn_id = _pattern(rf"|(?:{_HOST})(?::[0-9]+)?|[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a host or a word without blanks")

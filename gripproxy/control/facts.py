@@ -12,10 +12,28 @@ from msgspec import json
 
 from gripproxy.config import File
 from gripproxy.grip.tokens import Key, Signer
-from gripproxy.routes import Route, Target
+from gripproxy.routes import Route
+from gripproxy.targets import Health, Target
 
 # What is no setting, or is told under another name.
-_LEFT_OUT = frozenset({"targets", "signer", "signed_with", "headers_set", "headers_remove", "is_trusted", "trusted"})
+_LEFT_OUT = frozenset(
+    {
+        "targets",
+        "target",
+        "parts",
+        "variants",
+        "signer",
+        "signed_with",
+        "headers_set",
+        "headers_remove",
+        "link_headers",
+        "is_trusted",
+        "trusted",
+    }
+)
+
+# Of the backends of a route these are told for the route, too: None where they differ.
+_OF_ALL = ("websocket", "one_event", "host_header")
 
 _KINDS: dict[type, Callable[[Any], object]] = {
     bool: bool,
@@ -26,7 +44,7 @@ _KINDS: dict[type, Callable[[Any], object]] = {
     type(None): lambda value: None,
     frozenset: sorted,
     tuple: lambda value: [_plain(one) for one in value],
-    Target: str,
+    Health: lambda health: {"path": health.path, "interval": health.interval, "timeout": health.timeout},
     Key: lambda key: key.algorithm,
 }
 
@@ -39,15 +57,23 @@ def encode_routes(routes: Iterable[Route]) -> bytes:
 def describe(route: Route) -> dict[str, object]:
     """Return what a route resolves to."""
     facts: dict[str, object] = {"id": route.id, "backends": [str(target) for target in route.targets]}
-    for one in dataclasses.fields(route):
-        value = getattr(route, one.name)
-        if one.name not in _LEFT_OUT and type(value) in _KINDS:
-            facts[one.name] = _plain(value)
+    facts |= _settings(route)
+    for name in _OF_ALL:
+        values = {getattr(target, name) for target in route.targets}
+        facts[name] = values.pop() if len(values) == 1 else None
+    facts["targets"] = [_settings(target) for target in route.targets]
+    facts["link_headers"] = sorted(name.decode() for name in route.link_headers)
     # The values of fields may be credentials.
     facts["headers_set"] = [name.decode() for name, _ in route.headers_set]
     facts["headers_remove"] = sorted(name.decode() for name in route.headers_remove)
     facts["grip_sig"] = _signature(route.signer, route.signed_with) if route.signer is not None else None
     return facts
+
+
+def _settings(owner: Route | Target) -> dict[str, object]:
+    names = [one.name for one in dataclasses.fields(owner) if one.name not in _LEFT_OUT]
+    values = {name: getattr(owner, name) for name in names}
+    return {name: _plain(value) for name, value in values.items() if type(value) in _KINDS}
 
 
 def _plain(value: object) -> object:

@@ -59,6 +59,7 @@ class LinkedStream(FilteredStream):
         "_told",
         "_waiting",
         "host",
+        "link_fields",
     )
 
     def __init__(
@@ -78,9 +79,8 @@ class LinkedStream(FilteredStream):
         super().__init__(
             holds, route, instruct, connection, received, is_chunked=is_chunked, is_kept=is_kept, road=EACH
         )
-        self.uri = uri
-        self.host = host
-        self.link = instruct.next_link
+        self.uri, self.host, self.link = uri, host, instruct.next_link
+        self.link_fields = b""  # of the client's request, packed, for the links of routes with link_headers
         self.reception = Reception(instruct.channels, instruct.meta, route.prefix)
         self._instruct: Instruct | None = instruct
         if instruct.hold is None:

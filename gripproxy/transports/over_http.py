@@ -16,6 +16,7 @@ from gripproxy.grip.events import Event
 from gripproxy.grip.fields import Fields, field, pack_fields, text, unpack_fields
 from gripproxy.grip.websocket import RETRIED, Session
 from gripproxy.routes import Route, log_extra
+from gripproxy.targets import Target
 from gripproxy.transports.holds import History
 from gripproxy.transports.websocket import FRAME_HEAD_MAX, WebSocketHold
 
@@ -44,6 +45,7 @@ class OverHttp:
         "answered",
         "hold",
         "session",
+        "target",
     )
 
     def __init__(
@@ -70,6 +72,8 @@ class OverHttp:
         # The moment of the answer that is to be obeyed: what it subscribes to is not missed from then on.
         self.answered: int | None = None
         self.session = session
+        # The backend that answered last; who comes from the handshake learns from it who accepted.
+        self.target: Target | None = None
         self.hold: WebSocketHold | None = None
 
     @property
@@ -131,7 +135,8 @@ class OverHttp:
     async def _ask(self, request: SessionRequest) -> list[Command]:
         """POST one request; return what its answer wants done."""
         now = asyncio.get_running_loop().time
-        self._route = self._backend.current(self._route)
+        # The backends that are there now, where some of them still take WebSockets in this way.
+        self._route = self._backend.current(self._route).parts.get(self._route.targets[0].kind, self._route)
         asked = Request("POST", self._target, unpack_fields(self._fields) + request.fields, request.body)
         try:
             response = await self._backend.fetch(self._route, asked)
@@ -140,8 +145,9 @@ class OverHttp:
                 body, is_whole = await response.read(self.session.limits.response_size)
             finally:
                 response.close()
+            self.target = response.target
             if response.status in RETRIED and self.hold is not None:
-                self._backend.pass_over(self._route, response.target)  # the repetition should meet another one
+                self._backend.pass_over(response.target)  # the repetition should meet another one
         except BackendError as error:
             log.warning("%s: WebSocket-over-HTTP: %s", self._route.id, error, extra=self._log_extra)
             return self.session.receive_failure("backend unavailable", error.is_repeatable, now(), error.status)

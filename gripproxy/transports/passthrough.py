@@ -36,12 +36,24 @@ _KINDS = {"TEXT": "text", "BINARY": "binary"}
 class Passthrough:
     """A backend's WebSocket: the protocol of its connection, and the leg of a client's hold."""
 
-    __slots__ = ("_frames", "_is_paused", "_pings", "_prefix", "_transport", "_writer", "fields", "hold", "uri")
+    __slots__ = (
+        "_frames",
+        "_is_paused",
+        "_pings",
+        "_prefix",
+        "_server",
+        "_transport",
+        "_writer",
+        "fields",
+        "hold",
+        "uri",
+    )
 
     def __init__(self, upgraded: Upgraded, message_size: int, uri: str, *, is_grip: bool) -> None:
         """``uri`` is the absolute one that the client asked for."""
         self.uri = uri
         self._transport: asyncio.Transport | None = upgraded.transport
+        self._server = upgraded.server
         self._frames = Frames(message_size, is_backend=True)
         self._writer = Connection(ConnectionType.CLIENT)
         self._prefix = message_prefix(upgraded.fields) if is_grip else None
@@ -94,6 +106,8 @@ class Passthrough:
 
     def connection_lost(self, error: Exception | None) -> None:
         """Close the client's side: there is nobody to talk to."""
+        if self._server is not None:
+            self._server.leave()
         hold = self.hold
         if self._transport is not None and hold is not None and not hold.is_detached:
             self._transport = None

@@ -210,6 +210,10 @@ FEATURES: dict[str, Row] = {
         "conditions::test_route_that_is_named",
         "routes::test_host_whose_routes_do_not_match",
         "routes::test_target_that_can_not_be_reached",
+        "routes::test_host_of_the_target_that_is_asked",
+        "routes::test_implicit_channel_of_the_target_that_is_asked",
+        "routes::test_websocket_of_the_target_that_is_asked",
+        "routes::test_target_that_leads_into_the_own_network",
     ),
     "Routes that are read again": ("lifetime::test_routes_are_read_again",),
     "Grip-Sig by each kind of key": (

@@ -81,6 +81,10 @@ marked.test,orig_headers,header=X-Set:new {{target}}
 as.test,as_host=as.other {{target}}
 as.test,path_beg=/target,as_host=as.other {{target}},host=target.other
 counted.test,id=counted {{target}},over_http
+second.test {{nobody}},over_http,sub=first,host=first.test {{target}},over_http,sub=second,host=second-target.test
+socket-second.test {{nobody}},over_http {{target}}
+events-second.test {{nobody}} {{target}},over_http
+refused.test {{local}},untrusted
 """
 CDN_ID = "conformance.test"
 BEHIND_PUSHPIN = {
@@ -183,7 +187,8 @@ def write_certificate(proxy: Proxy, folder: pathlib.Path) -> str:
 
 def routes_to(port: int, spares: Sequence[tuple[str, int]]) -> str:
     """`ROUTES`, in Pushpin's words, to the backend on the port, and those of the spare ones."""
-    routes = ROUTES.format(target=f"127.0.0.1:{port}", nobody=f"127.0.0.1:{free_port()}")
+    places = {"target": f"127.0.0.1:{port}", "nobody": f"127.0.0.1:{free_port()}", "local": f"localhost:{port}"}
+    routes = ROUTES.format_map(places)
     return routes + "".join(f"{host} 127.0.0.1:{port},over_http\n" for host, port in spares)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jwt
 import pytest
 
-from tests.conformance.backend import Reply, Request, control, opened
+from tests.conformance.backend import Reply, Request, Upgrade, control, opened
 from tests.conformance.case import Case, held
 from tests.conformance.proxies import BYTES_KEY, OTHER_ISS, OTHER_KEY, PAGE
 
@@ -206,6 +206,47 @@ def test_target_that_can_not_be_reached(case: Case) -> None:
     assert b"x" == case.taken().body
     case.answer(opened(("TEXT", "m:hello")))
     assert "hello" == case.socket(host="failover.test").read_text()
+
+
+@pytest.mark.grip("routes: several targets")
+def test_host_of_the_target_that_is_asked(seen: Seen) -> None:
+    """Each target has a host of its own to be told."""
+    assert ["second-target.test"] == seen("second.test").values("Host")
+
+
+@pytest.mark.grip("routes: several targets")
+def test_implicit_channel_of_the_target_that_is_asked(case: Case) -> None:
+    """Each target has channels of its own, for holds and for WebSockets."""
+    case.answer(held(case.channel))
+    connection = case.stream(host="second.test")
+    case.settle()
+    case.say("lost", channel="first")
+    case.say("hello", channel="second")
+    assert b"hello" == connection.read_data(5)
+    case.answer(opened(("TEXT", "m:ready")))
+    socket = case.socket(host="second.test")
+    assert "ready" == socket.read_text()
+    case.tell("lost", channel="first")
+    case.tell("hello", channel="second")
+    assert "hello" == socket.read_text()
+
+
+@pytest.mark.grip("routes: several targets")
+def test_websocket_of_the_target_that_is_asked(case: Case) -> None:
+    """A WebSocket reaches the next target in that target's own way."""
+    case.answer(Upgrade())
+    client = case.socket(host="socket-second.test")
+    case.backend.take_socket(case.path)
+    client.close()
+    case.answer(opened(("TEXT", "m:hello")))
+    assert "hello" == case.socket(host="events-second.test").read_text()
+
+
+@pytest.mark.grip("routes: untrusted")
+def test_target_that_leads_into_the_own_network(case: Case) -> None:
+    """An untrusted target is not asked at an address of this machine."""
+    case.answer(Reply(b"ok"))
+    assert 502 == case.get(host="refused.test").status
 
 
 @pytest.mark.grip("routes: debug")

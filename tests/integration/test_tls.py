@@ -20,14 +20,19 @@ from tests.integration.raw_backend import DEADLINE, OK, Peer, RawBackend
 HOLD = (
     b"HTTP/1.1 200 OK\r\nGrip-Hold: %b\r\nGrip-Channel: tls\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 )
-# Routes to an https backend: name -> settings beside `backends`; {ca} and {client} stand for files.
+# Routes to an https backend: name -> settings beside `backends`; {ca} and {client} stand for files, {url} for its.
 TRUST = {
     "unknown": {},
     "unverified": {"verify": False},
     "known": {"ca": "{ca}"},
     "named": {"ca": "{ca}", "host_header": "backend.test:444"},
     "misnamed": {"ca": "{ca}", "host_header": "other.test"},
+    "verified": {"ca": "{ca}", "host_header": "other.test", "verify_host": "backend.test"},
+    "verified-address": {"ca": "{ca}", "host_header": "other.test", "verify_host": "127.0.0.1"},
+    "misverified": {"ca": "{ca}", "host_header": "backend.test", "verify_host": "other.test"},
     "authenticated": {"ca": "{ca}", "client_cert": "{client}"},
+    "own": {"backends": [{"url": "{url}", "ca": "{ca}", "client_cert": "{client}", "verify_host": "127.0.0.1"}]},
+    "unlike": {"ca": "{ca}", "client_cert": "{client}", "backends": [{"url": "{url}", "ca": "", "client_cert": ""}]},
 }
 
 
@@ -200,12 +205,12 @@ def door(
     tmp_path_factory: pytest.TempPathFactory, authority: Authority, backend: TlsBackend, strict: TlsBackend
 ) -> Iterator[Door]:
     """A plain proxy with routes to both, in every kind of trust."""
-    files = {"{ca}": authority.file, "{client}": authority.sign("client")}
     toml = ""
     for name, settings in TRUST.items():
-        settings = {key: files.get(str(value), value) for key, value in settings.items()}
-        toml += route(backend, name, **{"backends": [f"https://127.0.0.1:{backend.port}"], **settings})
-        toml += route(strict, f"{name}.strict", **{"backends": [f"https://127.0.0.1:{strict.port}"], **settings})
+        for one, host in ((backend, name), (strict, f"{name}.strict")):
+            own = route(one, host, **{"backends": ["{url}"], **settings})
+            toml += own.replace("{url}", f"https://127.0.0.1:{one.port}")
+    toml = toml.replace("{ca}", authority.file).replace("{client}", authority.sign("client"))
     with Processes(tmp_path_factory.mktemp("backends")) as processes:
         yield start_door(processes, toml)
 
@@ -218,11 +223,16 @@ def door(
         ("known", 200, ""),
         ("named", 200, ""),
         ("misnamed", 502, "Hostname mismatch"),
+        ("verified", 200, ""),
+        ("verified-address", 200, ""),
+        ("misverified", 502, "Hostname mismatch"),
         ("authenticated", 200, ""),
+        ("own", 200, ""),
+        ("unlike", 502, "certificate verify failed"),
     ],
 )
 def test_which_backends_are_trusted(door: Door, backend: TlsBackend, host: str, status: int, cause: str) -> None:
-    """The name in the certificate is that of host_header where there is one, as it is in SNI."""
+    """The name in the certificate is verify_host or that of host_header where there is one, as it is in SNI."""
     door.new_log()
     thread = backend.answer(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     client = door.connect().ask(host)
@@ -234,7 +244,9 @@ def test_which_backends_are_trusted(door: Door, backend: TlsBackend, host: str, 
     assert cause.encode() not in response.body or not cause
 
 
-@pytest.mark.parametrize(("host", "status"), [("authenticated.strict", 200), ("known.strict", 502)])
+@pytest.mark.parametrize(
+    ("host", "status"), [("authenticated.strict", 200), ("own.strict", 200), ("known.strict", 502)]
+)
 def test_backends_that_ask_for_a_certificate(door: Door, strict: TlsBackend, host: str, status: int) -> None:
     thread = strict.answer(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     client = door.connect().ask(host)

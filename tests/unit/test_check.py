@@ -145,6 +145,19 @@ def test_who_is_believed_and_which_requests_are_meant(tmp_path: Path) -> None:
     ]
 
 
+def test_what_backends_have_of_their_own_is_described(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        "[[routes]]\nbackends = ['http://a', {url = 'http://b'}, "
+        "{url = 'https://c', websocket = 'passthrough', verify = false, subscribe = ['x', 'y']}]\n"
+    )
+
+    lines = check(path)
+    at = lines.index("  backends         http://a, http://b, https://c (first)")
+    assert "    https://c      websocket passthrough, subscribe x, y, verify False" == lines[at + 1]
+    assert "  realm            default" == lines[at + 2]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -168,6 +181,14 @@ def test_who_is_believed_and_which_requests_are_meant(tmp_path: Path) -> None:
         ),
         ("[control]\nclient_ca = 'good.pem'", "control.certificate: is missing, though client_ca is given"),
         ("ca = 'rubbish.pem'", "routes[0].ca: 'FOLDER/rubbish.pem' cannot be used: no certificate or crl found"),
+        (
+            "backends = ['http://a', {url = 'https://b', ca = 'rubbish.pem'}]",
+            "routes[0].backends[1].ca: 'FOLDER/rubbish.pem' cannot be used: no certificate or crl found",
+        ),
+        (
+            "backends = [{url = 'https://b', client_cert = 'rubbish.pem'}]",
+            "routes[0].backends[0].client_cert: 'FOLDER/rubbish.pem' cannot be used: no certificate",
+        ),
         ("client_cert = 'rubbish.pem'", "routes[0].client_cert: 'FOLDER/rubbish.pem' cannot be used: no certificate"),
         (
             "client_cert = 'good.pem'\nclient_key = 'other.key'",
@@ -181,7 +202,8 @@ def test_what_would_keep_the_proxy_from_starting_is_said(tmp_path: Path, text: s
     (tmp_path / "good.pem").write_bytes(certificate + key)
     (tmp_path / "other.key").write_bytes(self_signed()[1])
     path = tmp_path / "config.toml"
-    path.write_text(f"[[routes]]\nbackends = 'http://a'\n{text}\n")
+    backends = "" if text.startswith("backends") else "backends = 'http://a'\n"
+    path.write_text(f"[[routes]]\n{backends}{text}\n")
     with pytest.raises(ConfigError) as caught:
         check(path)
 

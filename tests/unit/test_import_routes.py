@@ -38,7 +38,43 @@ def imported(text: str) -> list[dict[str, Any]]:
         ("Example.org a:1", {**A, "host": "example.org"}),
         ("* a:1 b:2", {**A, "backends": ["http://a:1", "http://b:2"]}),
         ("* [::1]:1", {**A, "backends": ["http://[::1]:1"]}),
-        ("* a:1,ssl b:2", {**A, "backends": ["https://a:1", "http://b:2"]}),
+        ("a.b 10.0.0.1:1,ssl", {**A, "host": "a.b", "backends": ["https://10.0.0.1:1"], "verify_host": "a.b"}),
+        (
+            "a.b a:1,ssl b:2",
+            {**A, "host": "a.b", "backends": [{"url": "https://a:1", "verify_host": "a.b"}, "http://b:2"]},
+        ),
+        ("a.b a:1,ssl,trust_connect_host", {**A, "host": "a.b", "backends": ["https://a:1"]}),
+        ("* a:1,ssl,host=c", {**A, "backends": ["https://a:1"], "host_header": "c"}),
+        ("*,as_host=c a:1,ssl", {**A, "backends": ["https://a:1"], "host_header": "c"}),
+        (
+            "*,as_host=c [::1]:1,ssl,trust_connect_host",
+            {**A, "backends": ["https://[::1]:1"], "host_header": "c", "verify_host": "::1"},
+        ),
+        ("* a:1,ssl,trust_connect_host b:2", {**A, "backends": ["https://a:1", "http://b:2"]}),
+        ("* a:1,untrusted", {**A, "public_only": True}),
+        (
+            "* a:1,sub=x,over_http b:2,sub=x,sub=y,over_http,one_event c:3,untrusted,sub=x,host=d,insecure,ssl",
+            {
+                "backends": [
+                    {"url": "http://a:1", "subscribe": ["x"]},
+                    {"url": "http://b:2", "one_event": True, "subscribe": ["x", "y"]},
+                    {
+                        "url": "https://c:3",
+                        "host_header": "d",
+                        "websocket": "passthrough",
+                        "subscribe": ["x"],
+                        "verify": False,
+                        "public_only": True,
+                    },
+                ]
+            },
+        ),
+        (
+            "*,as_host=c a:1,host=d b:2",
+            {**A, "host_header": "c", "backends": [{"url": "http://a:1", "host_header": "d"}, "http://b:2"]},
+        ),
+        ("* a:1 b:2,over_http", {**A, "backends": ["http://a:1", {"url": "http://b:2", "websocket": "over-http"}]}),
+        ("* a:1,over_http b:2", {**B, "backends": ["http://a:1", {"url": "http://b:2", "websocket": "passthrough"}]}),
         ("* a:1,ssl,insecure", {**A, "backends": ["https://a:1"], "verify": False}),
         ("* a:1,host=b:2", {**A, "host_header": "b:2"}),
         ("* a:1,sub=x,sub=y,over_http,one_event", {**B, "subscribe": ["x", "y"], "one_event": True}),
@@ -98,20 +134,19 @@ def test_a_line_becomes_a_route_without_warning(line: str, route: dict[str, Any]
         ("*,sockjs=/s a:1", A, "SockJS has no equivalent"),
         ("*,log_level=1 a:1", A, "log_level has no equivalent for one route; see [log]"),
         ("*,nonsense a:1", A, "nonsense is not known"),
-        ("* a:1,untrusted", A, "untrusted has no equivalent: backends in private networks are never refused"),
         (
-            "* a:1,trust_connect_host",
-            A,
-            "trust_connect_host has no equivalent; set host_header to the name in the certificate",
+            "* a:1,ssl b:1,ssl,insecure",
+            {**A, "backends": ["https://a:1", {"url": "https://b:1", "verify": False}]},
+            "ssl: the certificate has to be one of a, no more of the host that a client asks for",
+        ),
+        (
+            "* a:1,ipc_file_mode=777 b:1,ipc_file_mode=777",
+            {**A, "backends": ["http://a:1", "http://b:1"]},
+            "ipc_file_mode has no equivalent",
         ),
         ("* a:1,nonsense=1", A, "nonsense is not known"),
         ("* test a:1", A, "target test left out: only HTTP targets have an equivalent"),
         ("* zhttp/tcp://x:1,over_http a:1", A, "target zhttp/tcp://x:1 left out: only HTTP targets have an equivalent"),
-        (
-            "* a:1,over_http b:2",
-            {**B, "backends": ["http://a:1", "http://b:2"]},
-            "target b:2: the properties of the first target are taken for all",
-        ),
         (
             "*,sig_key=file:k a:1",
             {**A, "sig_key": "file:k"},
@@ -129,6 +164,27 @@ def test_what_has_no_equivalent_is_warned_of(line: str, route: dict[str, Any], w
 
     assert [route] == tomllib.loads(toml)["routes"]
     assert [f"line 2: {warning}"] == warnings
+
+
+@pytest.mark.parametrize(
+    ("targets", "backends"),
+    [
+        ("a:1,client_cert=c b:2,client_cert=c", ["http://a:1", "http://b:2"]),
+        (
+            "a:1,client_cert=c b:2,client_cert=c,client_key=k",
+            [{"url": "http://a:1", "client_cert": "c"}, {"url": "http://b:2", "client_cert": "c", "client_key": "k"}],
+        ),
+        (
+            "a:1,client_cert=d,client_key=k b:2,client_cert=c,client_key=k",
+            [
+                {"url": "http://a:1", "client_cert": "d", "client_key": "k"},
+                {"url": "http://b:2", "client_cert": "c", "client_key": "k"},
+            ],
+        ),
+    ],
+)
+def test_a_certificate_and_its_key_stay_together(targets: str, backends: list[Any]) -> None:
+    assert [backends] == [route["backends"] for route in imported(f"* {targets}")]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +217,9 @@ def test_what_has_no_equivalent_is_warned_of(line: str, route: dict[str, Any], w
         ("*,path_rem=x a:1", "path_rem must be a number, not 'x'"),
         ("*,header=Host:b a:1", "headers_set: Host is this proxy's to set, see host_header"),
         ("* a:1,client_key=k", "client_cert: is missing, though client_key is given"),
+        ("* a:1,sub=", "subscribe[0]: must be without control characters and not empty, not ''"),
+        ("* a:1 b:1,sub=", "subscribe[0]: must be without control characters and not empty, not ''"),
+        ("* a:1 10.0.0.1:1,untrusted", "backends[1]: 10.0.0.1 is not public, which public_only asks for"),
     ],
 )
 def test_a_line_that_cannot_be_taken_over_is_left_out(line: str, reason: str) -> None:
@@ -250,7 +309,7 @@ LINES = st.lists(
                 ]
             ),
             st.text(max_size=8),
-            st.sampled_from([" a:1", " a:1,ssl b:2", " [::1]:1,over_http", " a:1,sub=x,host="]),
+            st.sampled_from([" a:1", " a:1,ssl b:2,untrusted", " [::1]:1,over_http", " a:1,sub=x b:1,host="]),
             st.text(max_size=4),
         ).map("".join),
     ),

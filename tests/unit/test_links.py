@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from gripproxy.backend import Request
-from gripproxy.config import Config, Realm, Server
+from gripproxy.config import Backend as BackendConfig
+from gripproxy.config import Config, File, Realm, Server
 from gripproxy.config import Route as RouteConfig
 from gripproxy.errors import BackendError
-from gripproxy.grip.fields import Fields
+from gripproxy.grip.fields import Fields, pack_fields
 from gripproxy.links import AT_ONCE, BODY_MAX, KEPT_BODY_MAX, LOG_EVERY, PACES_MAX, Answer, Failures, Links, resolve
 from gripproxy.routes import Route, Routes
+from gripproxy.targets import Target
 
 HOST = "client.test"
 NEXT = "http://client.test/next?x=1"
@@ -95,8 +97,10 @@ class World:
         moment: int = 0,
         host: str = HOST,
         is_wanted: Callable[[], bool] = lambda: True,
+        fields: Fields = (),
     ) -> Answer:
-        return await self.links.fetch(self.arrivals, self.route, host, uri, last_ids or {}, moment, is_wanted)
+        packed = pack_fields(fields)
+        return await self.links.fetch(self.arrivals, self.route, host, uri, last_ids or {}, moment, is_wanted, packed)
 
 
 def run(test: Callable[[World], Awaitable[None]]) -> None:
@@ -185,6 +189,35 @@ def test_links_of_a_named_route_are_for_that_route() -> None:
     run(test)
 
 
+SETTINGS: dict[str, Any] = {
+    "verify": False,
+    "ca": File("a"),
+    "client_cert": File("b"),
+    "client_key": File("c"),
+    "public_only": True,
+}
+
+
+@pytest.mark.parametrize("is_of_target", [False, True])
+def test_a_link_to_another_server_goes_there_as_the_route_wants_connections(is_of_target: bool) -> None:
+    """With the TLS settings of the route, or of the target that names the link, and to public addresses only where they
+    say so; without what is for its own backends."""
+
+    async def test(world: World) -> None:
+        own = BackendConfig(url="http://a", host_header="h", **(SETTINGS if is_of_target else {}))
+        settings = RouteConfig(backends=(own,), host=HOST, **({} if is_of_target else SETTINGS))
+        routes = Routes(Config(routes=(settings,)), b"x" * 32)
+        world.links = Links(world.backend, routes)  # type: ignore[arg-type]
+        (route,) = routes
+        world.route = route.at(route.targets[0])
+        assert is_of_target == (world.route is not route)
+        await world.fetch("https://elsewhere.test/x")
+        ((to, _),) = world.backend.requests
+        assert (Target("https", "elsewhere.test", 443, **SETTINGS),) == to.targets
+
+    run(test)
+
+
 # --- what is asked and answered
 
 
@@ -225,6 +258,87 @@ def test_a_next_link_is_asked_with_nothing_of_the_client_but_the_last_ids() -> N
         )
         assert ("GET", fields, b"") == (request.method, request.fields, request.body)
         assert (200, ((b"X-Own", b"1"),), b"body") == (answer.status, answer.fields, answer.body)
+
+    run(test)
+
+
+def of_the_client(request: Request) -> Fields:
+    return tuple(field for field in request.fields if field[0] in (b"Cookie", b"X-Own"))
+
+
+COOKIE = ((b"Cookie", b"a=1; b=2"), (b"X-Own", b""))
+
+
+@pytest.mark.parametrize(
+    ("uri", "goes_along"),
+    [
+        (NEXT, True),
+        ("http://client.test/other/x", False),  # another route, of the same realm and host
+        ("http://other.test/next", False),
+        ("http://client.test:81/next", False),
+        ("https://elsewhere.test/", False),
+        ("http://secret.test/", False),
+    ],
+)
+def test_fields_of_the_client_go_to_its_own_route_only(uri: str, goes_along: bool) -> None:
+    async def test(world: World) -> None:
+        await world.fetch(uri, {"a": "1"}, fields=COOKIE)
+        ((_, request),) = world.backend.requests
+        assert (b"Grip-Last", b"a; last-id=1") == request.fields[-1]
+        assert (COOKIE if goes_along else ()) == of_the_client(request)
+
+    run(test)
+
+
+def test_fields_go_to_the_route_of_a_hold_that_has_settings_of_its_target() -> None:
+    async def test(world: World) -> None:
+        own = BackendConfig(url="http://a", subscribe=("x",))
+        routes = Routes(Config(routes=(RouteConfig(backends=(own,), host=HOST),)), b"x" * 32)
+        world.links = Links(world.backend, routes)  # type: ignore[arg-type]
+        (route,) = routes
+        world.route = route.at(route.targets[0])
+        await world.fetch(fields=COOKIE)
+        ((_, request),) = world.backend.requests
+        assert COOKIE == of_the_client(request)
+
+    run(test)
+
+
+def test_what_a_route_sets_is_not_said_twice() -> None:
+    async def test(world: World) -> None:
+        route = Routes(
+            Config(routes=(RouteConfig(backends=("http://a",), host=HOST, headers_set={"Cookie": "own"}),)), b"x" * 32
+        )
+        world.links = Links(world.backend, route)  # type: ignore[arg-type]
+        (world.route,) = route
+        await world.fetch(fields=COOKIE)
+        ((_, request),) = world.backend.requests
+        assert ((b"X-Own", b""), (b"Cookie", b"own")) == of_the_client(request)
+
+    run(test)
+
+
+def test_fields_go_to_a_route_that_the_request_named() -> None:
+    async def test(world: World) -> None:
+        named = world.routes.named("named")
+        assert named is not None
+        world.route = named
+        await world.fetch("http://internal.test/named/x", host="internal.test", fields=COOKIE)
+        ((_, request),) = world.backend.requests
+        assert COOKIE == of_the_client(request)
+
+    run(test)
+
+
+def test_fetches_of_clients_that_differ_are_not_shared() -> None:
+    """But where their fields do not go along, they do not differ."""
+
+    async def test(world: World) -> None:
+        many = [((b"Cookie", text),) for text in (b"a", b"b", b"a")]
+        await asyncio.gather(*(world.fetch(fields=fields) for fields in (*many, ())))
+        assert [many[0], many[1], ()] == [of_the_client(request) for _, request in world.backend.requests]
+        await asyncio.gather(*(world.fetch("http://elsewhere.test/", fields=fields) for fields in many))
+        assert 4 == len(world.backend.requests)
 
     run(test)
 

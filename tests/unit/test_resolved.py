@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gripproxy.config import Config, File, Realm, Route, Secret, Server
+from gripproxy.config import Backend, Config, File, Realm, Route, Secret, Server
 from gripproxy.errors import ConfigError
 from gripproxy.resolved import Resolved, resolve_config
 from tests.unit.certificate_files import write_certificate
@@ -39,6 +39,13 @@ def test_files_of_tls_are_known_by_what_they_hold(tmp_path: Path) -> None:
     write_certificate(tmp_path / "ca.pem", ["b"])
     after = resolved(**settings)
     assert [ca] == [file for file in after.digests if after.digests[file] != before.digests[file]]
+
+
+def test_so_are_those_that_a_backend_names_itself(tmp_path: Path) -> None:
+    files = [write_certificate(tmp_path / f"{name}.pem", [name]) for name in ("route", "backend")]
+    own = Backend(url="https://a", ca=File(files[1]), client_cert=File(""))
+    made = resolved(routes=(Route(backends=("https://b", own), ca=File(files[0])),))
+    assert set(files) == set(made.digests)
 
 
 @pytest.mark.parametrize(

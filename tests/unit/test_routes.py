@@ -12,7 +12,8 @@ from gripproxy.config import Config, Realm, Secret, Server
 from gripproxy.errors import ConfigError
 from gripproxy.grip.fields import Fields
 from gripproxy.grip.tokens import Key, verify
-from gripproxy.routes import Route, Routes, Target, log_extra
+from gripproxy.routes import Route, Routes, log_extra
+from gripproxy.targets import Target
 
 RANDOM = b"random" * 6
 BACKENDS = ("http://127.0.0.1:8000",)
@@ -216,20 +217,73 @@ def test_without_conditions_hosts_are_remembered_once() -> None:
     assert 1 == len({id(remembered) for remembered in table._remembered})
 
 
-@pytest.mark.parametrize(
-    ("url", "target", "authority", "text"),
-    [
-        ("http://127.0.0.1:8000", Target("http", "127.0.0.1", 8000), b"127.0.0.1:8000", "http://127.0.0.1:8000"),
-        ("https://a", Target("https", "a", 443), b"a", "https://a"),
-        ("http://a:443", Target("http", "a", 443), b"a:443", "http://a:443"),
-        ("http://[::1]:80", Target("http", "::1", 80), b"[::1]", "http://[::1]"),
-    ],
-)
-def test_a_backend_becomes_a_target(url: str, target: Target, authority: bytes, text: str) -> None:
-    route = only({"backends": (url,)})
+def table(url: str = "http://b", **settings: Any) -> config.Backend:
+    return config.Backend(url=url, **settings)
 
-    assert (target,) == route.targets
-    assert (authority, text) == (target.authority, str(target))
+
+def test_a_table_differs_from_the_route_where_it_says_so() -> None:
+    own = table(
+        "https://b:1",
+        weight=3,
+        host_header="h",
+        websocket="passthrough",
+        subscribe=("x",),
+        verify=False,
+        client_cert="",
+    )
+    route = only({"backends": ("http://a", own), "subscribe": ("y",), "one_event": True, "client_cert": "c"})
+
+    assert (
+        Target("http", "a", 80, one_event=True, subscribe=("y",), client_cert="c"),
+        Target("https", "b", 1, 3, "h", "passthrough", True, ("x",), verify=False),
+    ) == route.targets
+
+
+def test_what_a_target_begins_is_of_the_route_with_its_settings() -> None:
+    """Channels of holds, and TLS of their links; a route whose targets are alike is one and the same."""
+    route = only({"backends": ("http://a", table(subscribe=("x",), ca="c"), table("http://c", host_header="h"))})
+    first, own, third = (route.at(target) for target in route.targets)
+
+    assert first is third
+    assert (((), ""), (("x",), "c")) == ((first.subscribe, first.ca), (own.subscribe, own.ca))
+    assert (route.targets, route.id, route.prefix) == (own.targets, own.id, own.prefix)
+    assert (own, first) == (own.at(own.targets[1]), own.at(own.targets[0]))
+    assert route.at(Target("http", "elsewhere", 80)) is route
+    alike = only({"backends": ("http://a", table(host_header="h"))})
+    assert alike.at(alike.targets[1]) is alike
+
+
+def test_targets_that_take_websockets_in_different_ways_are_apart() -> None:
+    route = only({"backends": ("http://a", table(websocket="passthrough"), "http://c", table(one_event=True))})
+    a, b, c, d = route.targets
+
+    assert {("over-http", False): (a, c), ("passthrough", False): (b,), ("over-http", True): (d,)} == {
+        kind: part.targets for kind, part in route.parts.items()
+    }
+    assert {"over-http", "passthrough"} == route.modes
+    alike = only({"backends": ("http://a", "http://b"), "websocket": "passthrough"})
+    assert (alike.modes, list(alike.parts)) == ({"passthrough"}, [("passthrough", False)])
+    assert alike.parts[alike.targets[0].kind] is alike
+
+
+def test_a_route_that_is_named_stays_so() -> None:
+    """In all forms that its targets give it, since links of holds depend on that."""
+    own = table(subscribe=("x",), websocket="passthrough")
+    named = routes({"id": "n", "backends": ("http://a", own), "upstream_key": "k"}).named("n")
+    assert named is not None
+    assert named.trusted is not None
+    forms = [named.at(named.targets[1]), *named.parts.values(), *named.trusted.parts.values()]
+    assert [""] * 5 == [form.host for form in forms]
+    assert all(form.at(named.targets[1]).host == "" for form in forms)
+
+
+def test_of_a_proxy_in_front_nothing_is_held_here() -> None:
+    """So that targets have no channels of their own for it; their modes stay."""
+    route = only({"backends": ("http://a", table(subscribe=("x",), websocket="passthrough")), "upstream_key": "k"})
+    trusted = route.trusted
+    assert trusted is not None
+    assert trusted.at(trusted.targets[1]) is trusted
+    assert [(True, 1), (True, 1)] == [(part.is_trusted, len(part.targets)) for part in trusted.parts.values()]
 
 
 @pytest.mark.parametrize(
@@ -285,7 +339,7 @@ def test_settings_are_resolved() -> None:
     assert ("a.b/c", "a.b") == (route.id, route.host)
     assert ((b"X-A", "ä".encode()),) == route.headers_set
     assert frozenset({b"x-b"}) == route.headers_remove
-    assert "h:1" == route.host_header
+    assert "h:1" == route.targets[0].host_header
     assert frozenset({"https://a"}) == route.cors
     assert Key.from_bytes(b"\0") == route.upstream_key
 
@@ -502,3 +556,14 @@ def test_a_route_that_was_named_is_followed_by_one_that_is_named() -> None:
     assert named[0].trusted is not None
     assert named[1] is not None
     assert named[1].trusted is later.current(named[0].trusted)
+
+
+def test_the_settings_of_a_target_are_those_that_it_has_now() -> None:
+    """A hold keeps to the target that began it, for its links above all; one that is gone leaves what it said."""
+    own = table(ca="a")
+    variant = (before := only({"id": "r", "backends": ("http://a", own)})).at(before.targets[1])
+    other = routes({"id": "r", "backends": ("http://c", table(ca="b"))})
+    gone = routes({"id": "r", "backends": ("http://a", "http://c")})
+
+    assert ("b", ("http://c", "http://b")) == ((now := other.current(variant)).ca, tuple(map(str, now.targets)))
+    assert variant is gone.current(variant)

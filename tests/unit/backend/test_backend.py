@@ -13,14 +13,13 @@ from aiohttp.http_exceptions import BadStatusLine
 from gripproxy import config
 from gripproxy.backend import GRIP_FEATURES, Backend, Request, _fault
 from gripproxy.config import Config
-from gripproxy.routes import Route, Routes, Target
+from gripproxy.routes import Route, Routes
 
-URLS = ("http://10.0.0.1:8000", "http://10.0.0.2:8000", "http://10.0.0.3:8000")
 HOST = (b"Host", b"a.test")
 
 
 def route_with(**settings: Any) -> Route:
-    settings = {"backends": URLS[:1], **settings}
+    settings = {"backends": ("http://10.0.0.1:8000",), **settings}
     found = Routes(Config(routes=(config.Route(**settings),)), b"k" * 32).match("a.test", "/")
     assert found is not None
     return found
@@ -37,6 +36,12 @@ def with_backend(use: Callable[[Backend], Any]) -> Any:
             await backend.close()
 
     return asyncio.run(all_of_it())
+
+
+def head_of(route: Route, request: Request) -> bytes:
+    """The head of a request to the first target."""
+    head: bytes = with_backend(lambda backend: backend._encode_head(route, route.targets[0], request))
+    return head
 
 
 class Reader:
@@ -62,11 +67,11 @@ class Reader:
 )
 def test_the_head_of_a_request(request_: Request, expected: bytes) -> None:
     """Nothing is added but what frames the body."""
-    assert expected == with_backend(lambda backend: backend._encode_head(route_with(grip=False), request_))
+    assert expected == head_of(route_with(grip=False), request_)
 
 
 def test_the_head_of_a_request_of_grip() -> None:
-    head = with_backend(lambda backend: backend._encode_head(route_with(), Request("GET", b"/", (HOST,))))
+    head = head_of(route_with(), Request("GET", b"/", (HOST,)))
     lines = head.split(b"\r\n")
     assert lines[2].startswith(b"Grip-Sig: ey")
     assert GRIP_FEATURES == lines[3] + b"\r\n"
@@ -74,30 +79,8 @@ def test_the_head_of_a_request_of_grip() -> None:
 
 def test_the_head_of_a_request_to_another_host() -> None:
     route = route_with(grip=False, host_header="b.test:81")
-    head = with_backend(
-        lambda backend: backend._encode_head(route, Request("GET", b"/", ((b"host", b"a"), (b"A", b"b"))))
-    )
+    head = head_of(route, Request("GET", b"/", ((b"host", b"a"), (b"A", b"b"))))
     assert b"GET / HTTP/1.1\r\nHost: b.test:81\r\nA: b\r\n\r\n" == head
-
-
-def order(backend: Backend, route: Route) -> list[str]:
-    return [target.host[-1] for target in backend._targets(route)]
-
-
-def test_the_order_of_targets() -> None:
-    """As they are given; or each first in its turn; and those that failed a moment ago last."""
-
-    def use(backend: Backend) -> list[list[str]]:
-        first, turns = route_with(backends=URLS), route_with(backends=URLS, balance="round-robin")
-        orders = [order(backend, first), *(order(backend, turns) for _ in range(3))]
-        backend._resting[Target("http", "10.0.0.1", 8000)] = asyncio.get_running_loop().time() + 5
-        orders.append(order(backend, first))
-        backend._resting[Target("http", "10.0.0.1", 8000)] = asyncio.get_running_loop().time() - 5
-        orders.append(order(backend, first))
-        return orders
-
-    orders = [["1", "2", "3"], ["2", "3", "1"], ["3", "1", "2"], ["1", "2", "3"], ["2", "3", "1"], ["1", "2", "3"]]
-    assert orders == with_backend(use)
 
 
 class Connection:

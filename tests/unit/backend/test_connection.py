@@ -1,6 +1,7 @@
 """A connection to a backend, by what the backend says on it (aiohttp's protocol and parser, a fake transport)."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gripproxy import config
-from gripproxy.backend.connection import BackendConnection, Pool
+from gripproxy.backend.connection import BackendConnection, Pool, public_socket
 from gripproxy.routes import Route, Routes
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -284,3 +285,17 @@ def route(scheme: str = "https", **settings: Any) -> Route:
     only = config.Route(backends=(f"{scheme}://127.0.0.1:1",), **settings)
     (made,) = Routes(config.Config(routes=(only,)), b"x" * 32)
     return made
+
+
+@pytest.mark.parametrize(
+    ("family", "place"), [(socket.AF_INET, ("8.8.8.8", 80)), (socket.AF_INET6, ("2606:4700::1111", 80, 0, 0))]
+)
+def test_a_socket_for_a_public_address(family: int, place: tuple[Any, ...]) -> None:
+    with public_socket((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place)) as made:
+        assert (family, socket.SOCK_STREAM) == (made.family, made.type)
+
+
+@pytest.mark.parametrize("place", [("127.0.0.1", 80), ("10.0.0.1", 80), ("fe80::1%eth0", 80, 0, 2), ("name", 80)])
+def test_no_socket_for_other_addresses(place: tuple[Any, ...]) -> None:
+    with pytest.raises(OSError, match=f"{place[0]} is not a public address"):
+        public_socket((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place))

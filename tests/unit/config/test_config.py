@@ -97,6 +97,48 @@ def test_routes_can_come_from_the_environment_alone() -> None:
     assert (("http://c",), "default") == (second.backends, second.realm)
 
 
+def test_backends_may_be_tables_in_the_environment_too(tmp_path: Path) -> None:
+    """Wherever the file has a URL, and wherever it has a table."""
+    list_, text = "['http://a', {url = 'https://b', verify = false}]", "'http://a'"
+    a, b = "http://a", config.Backend(url="https://b", verify=False)
+    own = config.Backend(url="http://a", subscribe=("x", "y"))
+    json_of_b = '{"url": "https://b", "verify": false}'
+
+    def backends(written: str, **variables: str) -> tuple[str | config.Backend, ...]:
+        path = write(tmp_path, f"[[routes]]\nbackends = {written}\n")
+        named = {f"GRIPPROXY__ROUTES__0__BACKENDS{name}": value for name, value in variables.items()}
+        return load(path, named).routes[0].backends
+
+    assert (a, b) == backends(list_)
+    assert ("http://c", b) == backends(list_, __0="http://c")
+    assert (own, b) == backends(list_, __0__SUBSCRIBE="x,y")
+    changed = config.Backend(url="https://c", verify=True)
+    assert (a, changed) == backends(list_, __1__URL="https://c", __1__VERIFY="1")
+    assert (a, b, "http://c") == backends(list_, __2="http://c")
+    assert (a, a, b) == backends(list_, **{"": f'["http://a", "http://a", {json_of_b}]'})
+    assert (a, b) == backends(list_, __1=json_of_b)
+    assert (own,) == backends(text, __0__SUBSCRIBE='["x", "y"]')
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("BACKENDS", "a", "routes[0].backends[0]: must be http(s)://host[:port], not 'a'"),
+        ("BACKENDS__0", "{", "environment: GRIPPROXY__ROUTES__0__BACKENDS__0: is not JSON"),
+        ("BACKENDS__2", "http://a", "environment: GRIPPROXY__ROUTES__0__BACKENDS__2: '2' must be an index up to 1"),
+        ("BACKENDS__1__VERIFY", "true", "routes[0].backends[1].url: is missing"),
+        ("BACKENDS__0__VERIFY", "so", "environment: GRIPPROXY__ROUTES__0__BACKENDS__0__VERIFY: must be true or false"),
+        ("BACKENDS__0__NO", "", "environment: GRIPPROXY__ROUTES__0__BACKENDS__0__NO: there is no setting 'no'"),
+    ],
+)
+def test_a_wrong_variable_of_a_backend_is_named(variable: str, value: str, message: str) -> None:
+    environment = {"GRIPPROXY__ROUTES__0__BACKENDS": "http://a", f"GRIPPROXY__ROUTES__0__{variable}": value}
+    with pytest.raises(ConfigError) as caught:
+        load(None, environment)
+
+    assert str(caught.value).startswith(message)
+
+
 REALM = '[realms.headline]\nkey = "changeme"\n'
 
 
@@ -131,6 +173,37 @@ REALM = '[realms.headline]\nkey = "changeme"\n'
         ("[realms.'a b']\n", "realms.a b: must be letters, digits and . _ - ~, not 'a b'"),
         ("[realms.a]\nkey = 'file:nowhere'\n", "realms.a.key[0]: there is no file"),
         ("[[routes]]\nbackends = []\n", "routes[0].backends: needs at least one URL"),
+        ("[[routes]]\nbackends = 5\n", "routes[0].backends: must be a list of texts and tables, not 5"),
+        ("[[routes]]\nbackends = ['http://a', 5]\n", "routes[0].backends[1]: must be a text or a table, not 5"),
+        ("[[routes]]\nbackends = [{verify = true}]\n", "routes[0].backends[0].url: is missing"),
+        (
+            "[[routes]]\nbackends = ['http://a', {url = 'b'}]\n",
+            "routes[0].backends[1].url: must be http(s)://host[:port], not 'b'",
+        ),
+        (
+            "[[routes]]\nbackends = [{url = 'http://a', verfy = true}]\n",
+            "routes[0].backends[0].verfy: there is no such setting; did you mean 'verify'?",
+        ),
+        (
+            "[[routes]]\nbackends = [{url = 'http://a', websocket = 'no'}]\n",
+            "routes[0].backends[0].websocket: must be one of over-http, passthrough, not 'no'",
+        ),
+        (
+            "[[routes]]\nbackends = [{url = 'http://a', subscribe = ['']}]\n",
+            "routes[0].backends[0].subscribe[0]: must be without control characters and not empty, not ''",
+        ),
+        (
+            "[[routes]]\nbackends = [{url = 'http://a', verify_host = 'a:1/'}]\n",
+            "routes[0].backends[0].verify_host: must be a host name or an address, without port, not 'a:1/'",
+        ),
+        (
+            "[[routes]]\nbackends = [{url = 'http://a', client_key = 'config.toml'}]\n",
+            "routes[0].backends[0].client_cert: is missing, though client_key is given",
+        ),
+        (
+            "[[routes]]\nbackends = [{url = 'http://a', ca = 'nowhere.pem'}]\n",
+            "routes[0].backends[0].ca: there is no file",
+        ),
         ("[[routes]]\nbackends = 'a:80'\n", "routes[0].backends[0]: must be http(s)://host[:port], not 'a:80'"),
         (
             ONE_ROUTE + "realm = 'headlin'\n[realms.headline]\n",
@@ -155,6 +228,10 @@ REALM = '[realms.headline]\nkey = "changeme"\n'
             ONE_ROUTE + 'headers_set = {a = "x\\r\\nb: c"}\n',
             "routes[0].headers_set.a: must not hold control characters, nor blanks",
         ),
+        (ONE_ROUTE + "link_headers = ['Grip-Sig']\n", "routes[0].link_headers[0]: Grip-Sig is this proxy's to set"),
+        (ONE_ROUTE + "link_headers = ['a b']\n", "routes[0].link_headers[0]: 'a b' is not a field name"),
+        (ONE_ROUTE + "health_path = 'a'\n", "routes[0].health_path: must be a path as in a URL"),
+        (ONE_ROUTE + "health_interval = 0\n", "routes[0].health_interval: must be a number above 0, not 0"),
         (ONE_ROUTE + "cors = ['a']\n", """routes[0].cors[0]: must be "*" or scheme://host[:port], not 'a'"""),
         (ONE_ROUTE + "client_key = 'config.toml'\n", "routes[0].client_cert: is missing, though client_key is given"),
         (
@@ -237,6 +314,9 @@ def test_an_unverified_backend_is_warned_of() -> None:
     routes = (Route(backends=("https://a",), verify=False), Route(backends=("http://a",), path="/a", verify=False))
 
     assert ["routes[0].verify: the backend's certificate is not verified"] == warnings(Config(routes=routes))
+    own = config.Backend(url="https://a", verify=False)
+    mixed = (Route(backends=("http://a", own)), Route(backends=("http://a", "https://b"), path="/a"))
+    assert ["routes[0].verify: the backend's certificate is not verified"] == warnings(Config(routes=mixed))
 
 
 def test_routes_that_nobody_reaches_are_warned_of() -> None:
@@ -290,6 +370,7 @@ TABLES: dict[str, tuple[type[Struct], str]] = {
     "[zeromq]": (config.Zeromq, "ZEROMQ__"),
     "[realms.NAME]": (config.Realm, "REALMS__NAME__"),
     "[[routes]]": (config.Route, "ROUTES__0__"),
+    "Backends as tables": (config.Backend, "ROUTES__0__BACKENDS__0__"),
 }
 
 

@@ -31,6 +31,18 @@ def test_a_route_is_told_as_it_is_resolved() -> None:
     assert (5.0, True, None) == (facts["connect_timeout"], facts["verify"], facts["upstream_key"])
 
 
+def test_each_backend_is_told_with_its_settings() -> None:
+    """Of what a route has no value of its own for, it tells that of all its backends, where they have the same."""
+    own = {"url": "https://b", "websocket": "passthrough", "weight": 2, "subscribe": ["x"]}
+    facts = told(backends=["http://a", own], host_header="h", health_path="/up", link_headers=["Cookie"])
+    assert ["http://a", "https://b"] == facts["backends"] == [target["url"] for target in facts["targets"]]
+    assert [("over-http", 1, []), ("passthrough", 2, ["x"])] == [
+        (target["websocket"], target["weight"], target["subscribe"]) for target in facts["targets"]
+    ]
+    assert (None, False, "h") == (facts["websocket"], facts["one_event"], facts["host_header"])
+    assert ({"path": "/up", "interval": 5.0, "timeout": 2.0}, ["cookie"]) == (facts["health"], facts["link_headers"])
+
+
 def test_of_fields_and_keys_only_the_kind_is_told() -> None:
     facts = told(headers_set={"Authorization": SECRET}, upstream_key=SECRET, sig_key=SECRET)
     assert (["Authorization"], "HS256") == (facts["headers_set"], facts["upstream_key"])
@@ -52,3 +64,5 @@ def test_the_text_of_a_key_is_left_out_wherever_it_stands() -> None:
     (route,) = Routes(config, b"random")
     facts = describe(dataclasses.replace(route, client_key=Secret(SECRET), path=SECRET))
     assert ("client_key" in facts, facts["path"]) == (False, SECRET)
+    targets = (dataclasses.replace(route.targets[0], client_key=Secret(SECRET)),)
+    assert "client_key" not in describe(dataclasses.replace(route, targets=targets))["targets"][0]  # type: ignore[index]

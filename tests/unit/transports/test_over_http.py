@@ -50,7 +50,7 @@ class FakeBackend:
         self.now: dict[str, Any] = {}
         self._answers: list[asyncio.Future[Answer]] = []
 
-    def pass_over(self, route: Any, target: Any) -> None:
+    def pass_over(self, target: Any) -> None:
         self.passed_over += 1
 
     def current(self, route: Any) -> Any:
@@ -462,7 +462,8 @@ def test_requests_go_where_the_route_leads_now() -> None:
     async def scene() -> None:
         stage = Conversation()
         await stage.open()
-        now = replace(stage.route, id="now")
+        now = replace(stage.route, id="now", parts={})
+        now.parts[stage.route.targets[0].kind] = now
         stage.backend.now = {stage.route.id: now}
         await stage.says(1, b"a")
         assert [stage.route, now] == stage.backend.routes
