@@ -69,14 +69,14 @@ class Opening:
         is_deflated = offers_deflate(request.raw_headers)
         try:
             async with asyncio.timeout(self._limits.websocket_handshake_timeout):
-                target = await self._backend.reach(route) if len(route.parts) > 1 else route.targets[0]
+                target = await self._backend.reach(route) if route.parts else route.targets[0]
         except TimeoutError:
             self._refuse_late(client, route)
             return
         except BackendError as error:
             self._fail(client, route, asked, error)
             return
-        route = route.parts[target.kind]
+        route = route.part(target.kind) or route
         open_ = self._pass_through if target.websocket == "passthrough" else self._converse
         await open_(request, client, route, asked, uri, is_deflated=is_deflated)
 

@@ -330,7 +330,7 @@ class Proxy:
         client.id_fields = hold.route.id_fields(hold.request.fields)
         request = hold.request
         asked = replace(request, fields=asked_again(request.fields, outcome.last_ids))
-        route = self._routes.current(hold.route)
+        route = self._routes.current(hold.route, is_whole=True)
         try:
             await self._exchange(client, route, asked, hold.origin, places=self._links.places("replay", route))
             self._finish(client)

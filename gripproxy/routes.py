@@ -79,6 +79,12 @@ class Route:
         """The route for what a target's response begins: with the target's settings where it has its own."""
         return self.variants.get(target, self) if self.variants else self
 
+    def part(self, kind: Kind) -> "Route | None":
+        """The route with those targets alone that take WebSockets in this way; None where there are none."""
+        if self.parts:
+            return self.parts.get(kind)
+        return self if self.targets[0].kind == kind else None
+
     def is_of(self, other: "Route") -> bool:
         """Whether both are one route of the configuration, as it is or with what one of its targets has."""
         return self.targets is other.targets
@@ -181,18 +187,18 @@ class Routes:
         """The route whose id was given so, for a request that names it; whatever its host, path and protocol."""
         return self._named.get(name)
 
-    def current(self, route: Route) -> Route:
+    def current(self, route: Route, *, is_whole: bool = False) -> Route:
         """The route that has this one's id now; what else it takes too, where several have the id.
 
         It is itself where there is none, or one that its holds can't go on by: another realm has other channels, and
         the two ways of WebSockets are different conversations. One with the settings of a target becomes that with
-        those that the target has now.
+        those that the target has now, or with ``is_whole`` the whole route, for requests that any target may answer.
         """
         named = None if route.host else self._named.get(route.id)
         now = named or self._known.get(route.id) or self._known.get(_place(route))
         if now is None or now.realm != route.realm or not now.modes & route.modes:
             return route
-        if route.target is not None:
+        if route.target is not None and not is_whole:
             own = next((target for target in now.targets if str(target) == str(route.target)), None)
             return route if own is None else now.at(own)
         return now if not route.is_trusted else now.trusted or route
@@ -331,7 +337,7 @@ def _resolve(configuration: config.Config, index: int, signers: _Signers) -> Rou
         subscribe=(),
         cors=frozenset(),
     )
-    return replace(made, trusted=_with_parts(replace(trusted, variants={})))
+    return replace(made, trusted=_with_parts(replace(trusted, variants={}, parts={})))
 
 
 def _health(route: config.Route, host: str) -> Health | None:
@@ -341,24 +347,26 @@ def _health(route: config.Route, host: str) -> Health | None:
 
 
 def _with_variants(route: Route) -> Route:
-    """The route that finds, by `Route.at`, itself as each of its targets has it."""
-    variants: dict[Target, Route] = {}
-    made = replace(route, variants=variants)
+    """The route that finds, by `Route.at`, itself as those of its targets have it that differ from it."""
+    variants = {}
     for target in route.targets:
         settings = {name: getattr(target, name) for name in _OF_TARGETS}
-        is_as_route = all(value == getattr(route, name) for name, value in settings.items())
-        variants[target] = made if is_as_route else replace(made, target=target, **settings)
-    return made if any(one is not made for one in variants.values()) else route
+        if any(value != getattr(route, name) for name, value in settings.items()):
+            variants[target] = replace(route, target=target, **settings)
+    return replace(route, variants=variants)
 
 
 def _with_parts(route: Route) -> Route:
-    """The route that knows itself, or its parts where its targets take WebSockets in different ways."""
-    parts: dict[Kind, Route] = {}
-    made = replace(route, parts=parts)
+    """The route that knows its parts, where its targets take WebSockets in different ways.
+
+    Neither parts nor variants refer back: routes that a reload has replaced go with their last hold.
+    """
+    parts = {}
     for kind in {target.kind for target in route.targets}:
         targets = tuple(target for target in route.targets if target.kind == kind)
-        parts[kind] = made if targets == route.targets else replace(made, targets=targets)
-    return made
+        if targets != route.targets:
+            parts[kind] = replace(route, targets=targets)
+    return replace(route, parts=parts)
 
 
 # Settings of a route that go on from its targets to what they begin: holds, and the links of holds.
@@ -378,8 +386,8 @@ def _place(route: Route) -> tuple[str, str, str, str, bool | None]:
 
 def _by_name(route: Route) -> Route:
     """The route as it is for requests that name it: see `Route.host`."""
-    trusted = None if route.trusted is None else _with_parts(replace(route.trusted, host=""))
-    return _with_parts(_with_variants(replace(route, host="", trusted=trusted)))
+    trusted = None if route.trusted is None else _with_parts(replace(route.trusted, host="", parts={}))
+    return _with_parts(_with_variants(replace(route, host="", trusted=trusted, variants={}, parts={})))
 
 
 def _rules(routes: Iterable[Route], is_websocket: bool, is_secure: bool) -> _Rules:

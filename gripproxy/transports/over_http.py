@@ -136,7 +136,7 @@ class OverHttp:
         """POST one request; return what its answer wants done."""
         now = asyncio.get_running_loop().time
         # The backends that are there now, where some of them still take WebSockets in this way.
-        self._route = self._backend.current(self._route).parts.get(self._route.targets[0].kind, self._route)
+        self._route = self._backend.current(self._route).part(self._route.targets[0].kind) or self._route
         asked = Request("POST", self._target, unpack_fields(self._fields) + request.fields, request.body)
         try:
             response = await self._backend.fetch(self._route, asked)

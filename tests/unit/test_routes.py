@@ -247,7 +247,6 @@ def test_what_a_target_begins_is_of_the_route_with_its_settings() -> None:
     assert first is third
     assert (((), ""), (("x",), "c")) == ((first.subscribe, first.ca), (own.subscribe, own.ca))
     assert (route.targets, route.id, route.prefix) == (own.targets, own.id, own.prefix)
-    assert (own, first) == (own.at(own.targets[1]), own.at(own.targets[0]))
     assert route.at(Target("http", "elsewhere", 80)) is route
     alike = only({"backends": ("http://a", table(host_header="h"))})
     assert alike.at(alike.targets[1]) is alike
@@ -262,8 +261,10 @@ def test_targets_that_take_websockets_in_different_ways_are_apart() -> None:
     }
     assert {"over-http", "passthrough"} == route.modes
     alike = only({"backends": ("http://a", "http://b"), "websocket": "passthrough"})
-    assert (alike.modes, list(alike.parts)) == ({"passthrough"}, [("passthrough", False)])
-    assert alike.parts[alike.targets[0].kind] is alike
+    assert (alike.modes, alike.parts) == ({"passthrough"}, {})
+    assert alike.part(alike.targets[0].kind) is alike
+    assert alike.part(("over-http", False)) is None
+    assert (b,) == (route.part(("passthrough", False)) or route).targets
 
 
 def test_a_route_that_is_named_stays_so() -> None:
@@ -275,6 +276,7 @@ def test_a_route_that_is_named_stays_so() -> None:
     forms = [named.at(named.targets[1]), *named.parts.values(), *named.trusted.parts.values()]
     assert [""] * 5 == [form.host for form in forms]
     assert all(form.at(named.targets[1]).host == "" for form in forms)
+    assert all(form.host == "" for form in named.variants.values())
 
 
 def test_of_a_proxy_in_front_nothing_is_held_here() -> None:
@@ -567,3 +569,4 @@ def test_the_settings_of_a_target_are_those_that_it_has_now() -> None:
 
     assert ("b", ("http://c", "http://b")) == ((now := other.current(variant)).ca, tuple(map(str, now.targets)))
     assert variant is gone.current(variant)
+    assert other.current(variant, is_whole=True) is next(iter(other))

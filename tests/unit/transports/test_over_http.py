@@ -462,8 +462,7 @@ def test_requests_go_where_the_route_leads_now() -> None:
     async def scene() -> None:
         stage = Conversation()
         await stage.open()
-        now = replace(stage.route, id="now", parts={})
-        now.parts[stage.route.targets[0].kind] = now
+        now = replace(stage.route, id="now")
         stage.backend.now = {stage.route.id: now}
         await stage.says(1, b"a")
         assert [stage.route, now] == stage.backend.routes
