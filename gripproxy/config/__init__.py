@@ -6,16 +6,16 @@ stay texts, read from their files; the modules that use them make keys of them.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
 from gripproxy.config import conditions, texts
-from gripproxy.config.addresses import is_public, parse_ip
-from gripproxy.config.backends import Backend, complete
-from gripproxy.config.checks import Count, Positive, PositiveSeconds, Seconds, check, check_text
-from gripproxy.config.conditions import Condition
+from gripproxy.config.backends import Backend
+from gripproxy.config.bus import Bus
+from gripproxy.config.checks import Count, Positive, Seconds, check, check_text
+from gripproxy.config.limits import Limits
 from gripproxy.config.reader import (
     ENVIRONMENT_PREFIX,
     File,
@@ -28,6 +28,7 @@ from gripproxy.config.reader import (
     setting_types,
     unread_variables,
 )
+from gripproxy.config.route import Route
 from gripproxy.config.texts import DEFAULT_REALM, Address, parse_address, parse_backend, parse_endpoint
 from gripproxy.config.zeromq import Zeromq
 from gripproxy.errors import ConfigError
@@ -146,50 +147,6 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     json: bool = False
 
 
-class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one client, one channel or one backend may use; 0 means without limit where the comment says so."""
-
-    # Bytes of a request line and header. As Node and HAProxy; Pushpin's 8192 is too small for tokens in cookies.
-    request_header: Positive = 16_384
-    # Bytes of a request body; 0 = without limit, as it is streamed. A route can set its own.
-    request_body: Count = 0
-    # Bytes of a request body kept to repeat the request after a hold. Pushpin's MAX_ACCEPT_REQUEST_BODY.
-    replay_body: Count = 100_000
-    # Bytes of a response that asks for a hold. Pushpin's.
-    hold_body: Positive = 100_000
-    # Bytes not yet taken by one client before it is cut (dead, or too slow for its channels), or recovers by its link.
-    unsent: Positive = 1_048_576
-    # Bytes that wait to be written, of all channels, before publishes are answered 429; 0 = without limit. It bounds
-    # memory and is no speed limit: 64 of the largest requests, which a machine that is not overrun writes in a second.
-    backlog: Count = 67_108_864
-    # Bytes of one WebSocket message, either way.
-    websocket_message: Positive = 1_048_576
-    # Bytes of a client's WebSocket messages that wait for the backend before no more are read.
-    websocket_buffered: Positive = 1_048_576
-    # Seconds the backend has to accept or refuse a WebSocket.
-    websocket_handshake_timeout: PositiveSeconds = 60.0
-    # Channels of one connection. Pushpin's connection_subscription_max, which is 20 and cuts silently.
-    channels_per_connection: Positive = 100
-    # Client connections; 0 = as many as the process may open files.
-    connections: Count = 0
-    # Items, bytes and seconds that a channel's history keeps to fill gaps of reconnecting clients.
-    history_items: Count = 100
-    history_bytes: Count = 1_048_576
-    history_age: Seconds = 60.0
-    # Seconds in which an item id seen before is a duplicate. Pushpin's id_cache_ttl.
-    duplicates_age: Seconds = 60.0
-    # Seconds an item waits for the one before it. Pushpin's message_wait.
-    message_wait: Seconds = 5.0
-    # Seconds that publishers who ask are told that a channel has subscribers after it lost its last: a long-poller is
-    # back soon. Pushpin's.
-    subscription_linger: Seconds = 60.0
-    # GRIP sessions, last ids of one, rules of a realm, and seconds that a session is kept without a hold or a request.
-    sessions: Positive = 100_000
-    session_last_ids: Positive = 100
-    session_rules: Positive = 1000
-    session_age: PositiveSeconds = 3600.0
-
-
 class Realm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One tenant: its channels are its own."""
 
@@ -202,130 +159,6 @@ class Realm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     control_iss: str = ""
     # Bytes of one published item's content; 0 = what a publish request holds. Fanout Cloud had 65536.
     max_item: Count = 0
-
-
-class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Requests for a host and path, and the backends that answer them."""
-
-    # http(s)://host[:port], or tables with a url, tried as `balance` says. The only setting without default.
-    backends: tuple[str | Backend, ...]
-    # A host without port, "*.example.org" (any host below it), "*", or "" for a route that is reached by its id only.
-    host: str = "*"
-    # A path as it is in the URL; "/a" also takes "/a/b" and "/a?x", never "/abc"; "/a*" takes whatever begins so.
-    path: str = "/"
-    # Requests of one kind only, and only those with TLS or those without.
-    protocol: Literal["any", "http", "websocket"] = "any"
-    tls: bool | None = None
-    realm: str = DEFAULT_REALM
-    # Name in logs and metrics; empty = host and path.
-    id: str = ""
-    websocket: Literal["over-http", "passthrough"] = "over-http"
-    # Who answers a client's PING: the backend, as with Pushpin, or this proxy.
-    pings: Literal["forward", "local"] = "forward"
-    # One WebSocket event in each request instead of all that wait.
-    one_event: bool = False
-    # Put before the names of channels that are held or subscribed, not of those published to.
-    prefix: str = ""
-    # Channels that every hold of this route has beside those it asks for; without prefix.
-    subscribe: tuple[str, ...] = ()
-    # False: plain proxying, no Grip-Sig, and GRIP instructions are not acted on.
-    grip: bool = True
-    # Whether requests of sessions are found, and sessions kept (Grip-Session-Id, Grip-Session-Detect).
-    session: bool = False
-    # What replaces the matched path towards the backend.
-    rewrite: str | None = None
-    # Host field towards the backend; None = what the client sent.
-    host_header: str | None = None
-    headers_set: dict[str, str] = field(default_factory=dict)
-    headers_remove: tuple[str, ...] = ()
-    # Whether the backend gets the client's fields a second time, marked by eb9bf0f5-, as they came.
-    orig_headers: bool = False
-    # Fields of a held client's request that go into its next links, as long as those lead to this route.
-    link_headers: tuple[str, ...] = ()
-    # Origins that get CORS fields, or "*".
-    cors: tuple[str, ...] = ()
-    # The first backend that can be reached, each in turn, or the one with the fewest requests under way.
-    balance: Literal["first", "round-robin", "least-requests"] = "first"
-    # What each backend is asked for to see whether it is well; None = not asked.
-    health_path: str | None = None
-    # Seconds between two such questions, and for each answer.
-    health_interval: PositiveSeconds = 5.0
-    health_timeout: PositiveSeconds = 2.0
-    # Seconds to connect to one backend.
-    connect_timeout: PositiveSeconds = 5.0
-    # Seconds from the request to the head of the response; 0 = without limit.
-    response_timeout: Seconds = 60.0
-    # Seconds without a byte in the middle of a response; 0 = without limit. Pushpin's --stream-timeout.
-    idle_timeout: Seconds = 1800.0
-    # Bytes of a request body; None = limits.request_body, 0 = without limit.
-    max_request_body: Annotated[int, Meta(ge=0)] | None = None
-    # Grip-Sig of this route where it differs from its realm's.
-    sig_key: Secret = Secret("")
-    sig_iss: str = ""
-    # Key of a GRIP proxy in front of this one: requests with its Grip-Sig are handed through untouched.
-    upstream_key: Secret = Secret("")
-    # TLS towards https backends: whether to verify, against which authorities (PEM), with which certificate (PEM).
-    verify: bool = True
-    # The name that the certificate has to have; empty = that of `host_header`, else of the URL.
-    verify_host: str = ""
-    ca: File = File("")
-    client_cert: File = File("")
-    client_key: File = File("")
-    # Whether only public addresses are connected to, whatever the names of backends and links resolve to.
-    public_only: bool = False
-    # Reasons in the bodies of error answers; None = the global `debug`.
-    debug: bool | None = None
-
-    def __post_init__(self) -> None:
-        if not self.backends:
-            raise SettingError("backends", "needs at least one URL")
-        check(self, _ROUTE_CHECKS)
-        for name, value in self.headers_set.items():
-            check_text("headers_set", texts.field_name, name)
-            check_text(f"headers_set.{name}", texts.field_value, value)
-        if self.client_key and not self.client_cert:
-            raise SettingError("client_cert", "is missing, though client_key is given")
-        for index, backend in enumerate(self.complete_backends()):
-            address = parse_ip(parse_backend(backend.url)[1])
-            if backend.public_only and address is not None and not is_public(address):
-                raise SettingError(f"backends[{index}]", f"{address} is not public, which public_only asks for")
-
-    @property
-    def condition(self) -> Condition:
-        """Which requests it is for."""
-        return Condition.of(self.host, self.path, self.protocol, self.tls)
-
-    def complete_backends(self) -> tuple[Backend, ...]:
-        """The backends as tables in which nothing is left out."""
-        return tuple(complete(backend, self) for backend in self.backends)
-
-
-class Bus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How what is published reaches every process of a cluster."""
-
-    # "local:" for this process alone, or redis://[user:password@]host[:port][/db], rediss:// over TLS.
-    url: Secret = Secret("local:")
-    # The stream; clusters that share a Redis have one each.
-    key: str = "gripproxy"
-    # Seconds for which entries are kept, so that a process that was cut off misses nothing.
-    keep: PositiveSeconds = 60.0
-    # Seconds that a publish waits for the bus before it is refused with 503. Below the 5 s of impatient publishers.
-    timeout: PositiveSeconds = 2.0
-
-    def __post_init__(self) -> None:
-        check(self, {"url": texts.bus, "key": texts.word})
-        if not self.key:
-            raise SettingError("key", "must not be empty")
-
-    @property
-    def scheme(self) -> str:
-        """What kind of bus it is."""
-        return self.url.partition(":")[0].lower()
-
-    @property
-    def place(self) -> str:
-        """The URL without its credentials."""
-        return f"{self.scheme}://{self.url.rpartition('@')[2].rpartition('//')[2].partition('?')[0]}"
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -437,19 +270,4 @@ _SERVER_CHECKS: dict[str, Callable[[str], object]] = {
     "request_id": texts.request_id,
     "cdn_loop": texts.cdn_id,
     "orig_headers_need_mark": texts.any_field_name,
-}
-_ROUTE_CHECKS: dict[str, Callable[[str], object]] = {
-    "backends": parse_backend,
-    "host": texts.host_pattern,
-    "path": texts.path,
-    "id": texts.word,
-    "prefix": texts.channel_prefix,
-    "subscribe": texts.channel,
-    "rewrite": texts.path,
-    "health_path": texts.path,
-    "host_header": texts.host_field,
-    "verify_host": texts.certificate_name,
-    "headers_remove": texts.field_name,
-    "link_headers": texts.client_field_name,
-    "cors": texts.origin,
 }

@@ -16,6 +16,7 @@ WITHOUT_UNIT_TEST = {
     "__main__.py": THIN,
     "backend/messages.py": DECLARATIONS,
     "bus/redis.py": SOCKETS,
+    "config/limits.py": DECLARATIONS,
     "errors.py": DECLARATIONS,
     "holding.py": SOCKETS,
     "opening.py": SOCKETS,

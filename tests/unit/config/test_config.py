@@ -272,11 +272,6 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, message: s
     assert "\n" not in str(caught.value)
 
 
-def test_a_struct_is_checked_when_made() -> None:
-    with pytest.raises(config.SettingError, match="backends: needs at least one URL"):
-        Route(backends=())
-
-
 @pytest.mark.parametrize(
     ("realms", "control", "expected"),
     [
