@@ -64,10 +64,19 @@ class FilterError(GripError):
 class BackendError(GripError):
     """A backend could not be reached (502) or did not answer in time (504).
 
-    ``is_repeatable`` tells that no byte of the request can have been acted upon.
+    ``is_repeatable`` tells that no byte of the request can have been acted upon. ``backend`` is the URL of the one that
+    failed, where it is known; the message names it, too.
     """
 
-    def __init__(self, message: str, status: int = 502, is_repeatable: bool = False) -> None:
+    def __init__(self, message: str, status: int = 502, is_repeatable: bool = False, backend: object = "") -> None:
         super().__init__(message)
         self.status = status
         self.is_repeatable = is_repeatable
+        self.backend = str(backend)
+
+    @property
+    def kind(self) -> str:
+        """What went wrong, in the words of the metrics: `client` is a client's body that could not be sent."""
+        if self.status < 500:
+            return "client"
+        return "timeout" if self.status == 504 else "unreachable" if self.is_repeatable else "error"

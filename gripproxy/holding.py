@@ -45,7 +45,6 @@ def hold_response(
         cors=client.cors,
         uri=uri,
     )
-    holds.metrics.holds["response"] += 1
     if instruct.gone_link is not None:
         hold.gone_link = resolve(uri, instruct.gone_link.uri)
     _join(holds, hold, instruct, BY_ITSELF)
@@ -89,7 +88,6 @@ async def hold_stream(
             )
     else:
         hold = StreamHold(holds, route, instruct, transport, received, is_chunked=is_chunked, is_kept=is_kept)
-    holds.metrics.holds["stream"] += 1
     if instruct.gone_link is not None:
         hold.gone_link, hold.origin = resolve(uri, instruct.gone_link.uri), uri
     _join(holds, hold, instruct, STREAM if linked is None else BY_ITSELF)
@@ -120,7 +118,7 @@ async def _stream_rest(hold: LinkedStream, rest: Response, limits: Limits) -> No
             hold.write(part)
             await hold.drain()
     except BackendError as error:
-        log.warning("%s: %s", hold.route.id, error)
+        log.warning("%s: %s", hold.route.id, error, extra={**hold.log_extra, "backend": error.backend})
         hold.break_off("backend")
     finally:
         if hold.connection is not None:

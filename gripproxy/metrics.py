@@ -1,124 +1,64 @@
 """The counters of one process, in the form that Prometheus reads.
 
 ``Metrics`` holds plain numbers, so that counting costs the hot path one addition: no lock, no label look-up, no clock.
-A ``Meter`` says what each number is called outside; prometheus-client sees them only while it is being scraped. So
+A `meter.Meter` says what each number is called outside; prometheus-client sees them only while it is being scraped. So
 every meter is one attribute of ``Metrics`` and one row of ``METERS``, and every name is explained in docs/metrics.md.
 """
 
 import platform
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import GC_COLLECTOR, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from gripproxy import __version__
 from gripproxy.grip.item import Item
-
-PREFIX = "gripproxy_"
+from gripproxy.meter import FAMILIES, PREFIX, Histograms, Meter, label_values
 
 # The text format that every Prometheus since 2014 reads.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 # Upper bounds in seconds: a backend near by answers within milliseconds, the longest wait is its timeout (60 s).
-BACKEND_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+# Names of routes, the empty one included: a scrape of so many takes 40 ms. OTHERS is what is behind them.
+ROUTES_MAX = 201
+OTHERS = "(others)"
 
 # Counts by the value of one label, or by a tuple of values where a meter has several labels.
 Tally = defaultdict[str | tuple[str, ...], int]
 
 
-class Histogram:
-    """Observations sorted into buckets; ``bounds`` are their upper limits, in rising order."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one value; a value on a bound belongs to the bucket below it."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return (upper bound, number of values up to it), the last one being +Inf."""
-        rows, below = [], 0
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
-            below += count
-            rows.append(("+Inf" if bound == float("inf") else repr(bound), float(below)))
-        return rows
+# What is asked for a meter's value: a number, or numbers by label value.
+Reading = Callable[[], float | Mapping[Any, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """What one attribute of ``Metrics`` is called outside; ``known`` label values are shown from the start, as 0."""
+class RouteNames(dict[str, str]):
+    """Id of a route -> its value of the label ``route``: itself, or OTHERS behind the first ROUTES_MAX.
 
-    attribute: str
-    kind: str
-    name: str
-    help: str
-    labels: tuple[str, ...] = ()
-    known: tuple[str | tuple[str, ...], ...] = ()
+    What has no route has the empty name, which Prometheus takes for a label that is not there.
+    """
 
-    def __post_init__(self) -> None:
-        assert self.kind in FAMILIES, self.kind
-        assert all(len(_label_values(value)) == len(self.labels) for value in self.known), self.attribute
+    __slots__ = ()
 
-    @property
-    def full_name(self) -> str:
-        """The name as it is scraped: with the prefix, and with ``_total`` for a counter."""
-        return PREFIX + self.name + ("_total" if self.kind == "counter" else "")
+    def __missing__(self, route_id: str) -> str:
+        if len(self) >= ROUTES_MAX:
+            return OTHERS
+        self[route_id] = route_id
+        return route_id
 
-
-def _label_values(key: str | tuple[str, ...]) -> tuple[str, ...]:
-    return key if isinstance(key, tuple) else (key,)
-
-
-def _simple_family(
-    family: type[CounterMetricFamily] | type[GaugeMetricFamily], meter: Meter, value: float | Mapping[object, float]
-) -> Metric:
-    metric = family(PREFIX + meter.name, meter.help, labels=meter.labels)
-    if isinstance(value, Mapping):
-        # A copy: the counting goes on while another thread may be scraping.
-        for key, count in list(value.items()):
-            metric.add_metric([str(part) for part in (key if isinstance(key, tuple) else (key,))], count)
-    else:
-        metric.add_metric([], value)
-    return metric
-
-
-def _counter_family(meter: Meter, value: object) -> Metric:
-    assert isinstance(value, int | float | Mapping)
-    return _simple_family(CounterMetricFamily, meter, value)
-
-
-def _gauge_family(meter: Meter, value: object) -> Metric:
-    assert isinstance(value, int | float | Mapping)
-    return _simple_family(GaugeMetricFamily, meter, value)
-
-
-def _histogram_family(meter: Meter, value: object) -> Metric:
-    assert isinstance(value, Histogram)
-    metric = HistogramMetricFamily(PREFIX + meter.name, meter.help)
-    metric.add_metric([], buckets=value.buckets(), sum_value=value.total)
-    return metric
-
-
-FAMILIES: dict[str, Callable[[Meter, object], Metric]] = {
-    "counter": _counter_family,
-    "gauge": _gauge_family,
-    "histogram": _histogram_family,
-}
 
 FORMATS = ("http-response", "http-stream", "ws-message")
 # Made once: they are looked up for each item.
 _HTTP_RESPONSE_ACCEPTED, _HTTP_STREAM_ACCEPTED, _WS_MESSAGE_ACCEPTED = ((name, "accepted") for name in FORMATS)
+
+MODES = ("response", "stream", "websocket")
+# The first three are `BackendError.kind`; then malformed instructions.
+FAILURES = ("unreachable", "timeout", "error", "instructions")
 
 METERS = (
     Meter(
@@ -126,13 +66,29 @@ METERS = (
         "gauge",
         "connections",
         "Client connections that are open now.",
-        ("transport",),
-        ("http", "response", "stream", "websocket"),
+        ("route", "transport"),
+        MODES,
     ),
     Meter("accepted", "counter", "connections_accepted", "Client connections accepted."),
+    Meter("connections_max", "gauge", "connections_limit", "Client connections that may be open at one time."),
     Meter("refused", "counter", "connections_refused", "Client connections refused: there were as many as may be."),
-    Meter("requests", "counter", "requests", "Client requests answered, by status class.", ("status",)),
-    Meter("holds", "counter", "holds", "Holds begun, by mode.", ("mode",), ("response", "stream", "websocket")),
+    Meter(
+        "requests",
+        "counter",
+        "requests",
+        "Client requests answered, by status class.",
+        ("route", "status"),
+        ("2xx", "3xx", "4xx", "5xx"),
+    ),
+    Meter(
+        "failures",
+        "counter",
+        "failures",
+        "Client requests that got no answer of their backend, or not all of it, by cause.",
+        ("route", "cause"),
+        FAILURES,
+    ),
+    Meter("holds", "counter", "holds", "Holds begun, by mode.", ("route", "mode"), MODES),
     Meter("channels", "gauge", "channels", "Channels that have a subscriber now."),
     Meter("subscriptions", "gauge", "subscriptions", "Subscriptions now; one client may have several."),
     Meter(
@@ -204,7 +160,7 @@ METERS = (
     Meter("unheard", "counter", "items_unheard", "Items for channels that had no subscriber."),
     Meter("passes", "counter", "passes", "Passes over a channel's subscribers; each may carry several items."),
     Meter("filtered", "counter", "filtered", "Deliveries that a filter held back."),
-    Meter("disconnects", "counter", "disconnects", "Held clients whose connection ended, by reason.", ("reason",)),
+    Meter("disconnects", "counter", "disconnects", "Holds that ended, by reason.", ("route", "mode", "reason")),
     Meter("sessions", "gauge", "sessions", "GRIP sessions that are known now."),
     Meter(
         "session_drops",
@@ -219,8 +175,8 @@ METERS = (
         "counter",
         "backend_requests",
         "Requests to backends, by status class of the answer or kind of failure.",
-        ("result",),
-        ("2xx", "3xx", "4xx", "5xx"),
+        ("route", "result"),
+        ("2xx", "3xx", "4xx", "5xx", *FAILURES[:3]),
     ),
     Meter(
         "backend_up",
@@ -230,7 +186,9 @@ METERS = (
         ("backend",),
     ),
     Meter("backend_retries", "counter", "backend_retries", "Requests to backends that were sent again."),
-    Meter("backend_seconds", "histogram", "backend_seconds", "Time until a backend's response head was there."),
+    Meter(
+        "backend_seconds", "histogram", "backend_seconds", "Time until a backend's response head was there.", ("route",)
+    ),
     Meter("gaps", "counter", "gaps", "Gaps found in a channel's order, by what was done.", ("kind",)),
     Meter("recoveries", "counter", "recoveries", "Holds that asked the backend again, by cause.", ("cause",)),
     Meter("sink_errors", "counter", "sink_errors", "Batches whose local delivery failed; the log has the traceback."),
@@ -265,15 +223,18 @@ class Metrics:
     """The numbers themselves: ``metrics.filtered += 1``, ``metrics.deliveries["chunk"] += 64``.
 
     A meter with one label is a tally by that label's value, one with several by a tuple of values. Only values that
-    the code chooses may be labels: a channel, a path or a status text from outside would let strangers fill memory.
+    the code or the configuration chooses may be labels: a channel, a path or a status text from outside would let
+    strangers fill memory. A route is called by its ``route_names``, of which there are only so many.
     """
 
-    __slots__ = ("_readers", "registry", *(meter.attribute for meter in METERS))
+    __slots__ = ("_readers", "registry", "route_names", *(meter.attribute for meter in METERS))
 
     connections: Tally
+    connections_max: int
     accepted: int
     refused: int
     requests: Tally
+    failures: Tally
     holds: Tally
     channels: int
     subscriptions: int
@@ -297,7 +258,7 @@ class Metrics:
     backend_requests: Tally
     backend_up: Tally
     backend_retries: int
-    backend_seconds: Histogram
+    backend_seconds: Histograms
     gaps: Tally
     recoveries: Tally
     sink_errors: int
@@ -311,15 +272,27 @@ class Metrics:
     def __init__(self) -> None:
         for meter in METERS:
             if meter.kind != "histogram":
-                start = defaultdict(int, dict.fromkeys(meter.known, 0)) if meter.labels else 0
+                known = () if meter.is_by_route else meter.known
+                start = defaultdict(int, dict.fromkeys(known, 0)) if meter.labels else 0
                 setattr(self, meter.attribute, start)
-        self.backend_seconds = Histogram(BACKEND_BOUNDS)
-        self._readers: dict[str, Callable[[], float | Mapping[str, float]]] = {}
+        self.backend_seconds = Histograms(BOUNDS)
+        self.route_names = RouteNames({"": ""})
+        self._readers: dict[str, Reading] = {}
         self.registry = CollectorRegistry()
         self.registry.register(_Reader(self))
         # The process's own: memory, processor time, start time, open files; and the garbage collector's.
         ProcessCollector(registry=self.registry)
         self.registry.register(GC_COLLECTOR)
+
+    def know_routes(self, ids: Iterable[str]) -> None:
+        """Show the counts of routes, as 0, before anything happens there."""
+        names = [self.route_names[one] for one in ids]
+        for meter in METERS:
+            if meter.is_by_route and meter.known:
+                tally: Tally = getattr(self, meter.attribute)
+                for name in names:
+                    for value in meter.known:
+                        tally[name, *label_values(value)] += 0
 
     def count_items(self, items: Iterable[Item]) -> None:
         """Count items that were accepted, each of its formats for itself."""
@@ -332,7 +305,11 @@ class Metrics:
             if item.message is not None:
                 counts[_WS_MESSAGE_ACCEPTED] += 1
 
-    def watch(self, attribute: str, read: Callable[[], float | Mapping[str, float]]) -> None:
+    def count_failure(self, route_id: str, cause: str) -> None:
+        """Count a request that got no answer, or not all of it; ``cause`` is one of FAILURES."""
+        self.failures[self.route_names[route_id], cause] += 1
+
+    def watch(self, attribute: str, read: Reading) -> None:
         """Ask ``read`` for a meter's value at each scrape, for a number that somebody already keeps."""
         assert any(meter.attribute == attribute and meter.kind != "histogram" for meter in METERS), attribute
         self._readers[attribute] = read

@@ -104,6 +104,8 @@ class Opening:
             self._refuse_late(client, route)
             return
         if isinstance(answer, Reject):
+            if leg.failure:
+                self.holds.metrics.count_failure(route.id, leg.failure)
             client.respond(answer.status, answer.reason, answer.fields, answer.body)
             return
         accept, commands = answer
@@ -116,7 +118,6 @@ class Opening:
             raise
         assert leg.target is not None
         hold = leg.hold = WebSocketHold(self.holds, route.at(leg.target), leg, transport, is_deflated=is_deflated)
-        self.holds.metrics.holds["websocket"] += 1
         client.status = 101
         transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
         leg.obey(commands)
@@ -162,12 +163,12 @@ class Opening:
         client.status = 101
         transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
         hold = WebSocketHold(self.holds, route.at(upgraded.target), leg, transport, is_deflated=is_deflated)
-        self.holds.metrics.holds["websocket"] += 1
         leg.begin(hold, upgraded.received)
         if received:
             hold.data_received(received)
 
     def _refuse_late(self, client: Client, route: Route) -> None:
+        self.holds.metrics.count_failure(route.id, "timeout")
         log.warning(
             "%s: no backend accepted a WebSocket within %g s (limits.websocket_handshake_timeout)",
             route.id,

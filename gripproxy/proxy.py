@@ -37,7 +37,7 @@ from gripproxy.routes import Route, Routes, host_name
 from gripproxy.transports import Done, Follow, Outcome, Replay, bodies
 from gripproxy.transports.bodies import BodyRefusedError
 from gripproxy.transports.client import Client, client_of
-from gripproxy.transports.held import Held
+from gripproxy.transports.held import peer_of
 from gripproxy.transports.holds import Hold, Holds
 from gripproxy.transports.linked import LinkedStream
 from gripproxy.transports.response import ResponseHold
@@ -103,12 +103,13 @@ class Proxy:
             log.info("%s: refused: %s", client.peer, error, extra=client.log_extra)
             client.is_kept = False
             self._refuse(client, error.status, f"{error}\n")
-            self._count(client)
+            self._count(client, "")
             return CLOSED
         if route is None:
             self._refuse(client, 502, "Route not found\n")
-            self._count(client)
+            self._count(client, "")
             return self._finish(client)
+        client.route_id = route.id
         if self.on_request is not None:
             self.on_request(route)
         if route.cors:
@@ -120,7 +121,7 @@ class Proxy:
         except ConnectionResetError:
             return CLOSED
         finally:
-            self._count(client)
+            self._count(client, route.id)
             if access.isEnabledFor(logging.INFO):
                 access.info(
                     "%s %s %s%s route=%s %s",
@@ -130,7 +131,7 @@ class Proxy:
                     target,
                     route.id,
                     client.status or ("held" if client.is_taken else "left"),
-                    extra=client.log_extra,
+                    extra={**client.log_extra, "method": request.method, "status": client.status},
                 )
 
     def _route(self, request: web.BaseRequest, client: Client, host: str, target: str) -> Route | None:
@@ -235,7 +236,10 @@ class Proxy:
 
     def _fail(self, client: Client, route: Route, asked: Request, error: BackendError) -> None:
         """Tell a client that there is no (whole) response to its request."""
-        log.warning("%s %s: %s", asked.method, route.id, error, extra=client.log_extra)
+        extra = {**client.log_extra, "backend": error.backend, "status": error.status}
+        log.warning("%s %s: %s", asked.method, route.id, error, extra=extra)
+        if error.status >= 500:
+            self._metrics.count_failure(route.id, error.kind)
         if client.has_begun:
             client.abort()
         else:
@@ -259,16 +263,20 @@ class Proxy:
                 route.id,
                 response.target,
                 error,
-                extra=client.log_extra,
+                extra={**client.log_extra, "backend": str(response.target), "status": 502},
             )
+            self._metrics.count_failure(route.id, "instructions")
             self._refuse(client, 502, self._explain(route, f"Failed to parse accept instructions: {error}"))
             return
+        except BackendError as error:
+            raise BackendError(f"{response.target}: {error}", backend=response.target) from error
         is_stream = instruct.hold == "stream" or (instruct.hold is None and instruct.next_link is not None)
         has_filter = any(name in RESPONSE_FILTERS for channel in instruct.channels for name in channel.filters)
         if not is_whole and (not is_stream or has_filter or instruct.has_body_instruct):
-            raise BackendError(
+            text = (
                 f"{response.target} sent a GRIP response of more than {self._limits.hold_body} bytes (limits.hold_body)"
             )
+            raise BackendError(text, backend=response.target)
         if route.session:
             host = host_name(urlsplit(uri).netloc)
             self.holds.sessions.obey(route.realm, route.prefix, host, instruct, self.holds.wheel.now())
@@ -287,7 +295,7 @@ class Proxy:
 
     # When a hold ends
 
-    def on_end(self, hold: Held, outcome: Outcome) -> None:
+    def on_end(self, hold: Hold, outcome: Outcome) -> None:
         """Act on what a hold ended with, or on a link that it wants to have."""
         if isinstance(outcome, Follow):
             assert isinstance(hold, LinkedStream)
@@ -297,8 +305,9 @@ class Proxy:
         if gone_link is not None and isinstance(hold, StreamHold | ResponseHold):
             host = urlsplit(hold.origin).netloc
             self._start(self._links.post_gone(self.holds.history, hold.route, host, gone_link))
+        reason = outcome.reason if isinstance(outcome, Done) else "replay"
+        self._metrics.disconnects[self._metrics.route_names[hold.route.id], hold.transport_name, reason] += 1
         if isinstance(outcome, Done):
-            self._metrics.disconnects[outcome.reason] += 1
             if getattr(hold, "is_kept", False):
                 self.holds.settle(hold)
         elif isinstance(hold, ResponseHold):
@@ -320,12 +329,12 @@ class Proxy:
             self.connections,
             None,
             hold,
-            peer="",
+            peer=peer_of(hold.connection),
             is_head=hold.is_head,
             is_chunkable=True,
             is_kept=hold.is_kept,
         )
-        client.asked = outcome.asked
+        client.asked, client.route_id = outcome.asked, hold.route.id
         client.cors = hold.cors
         client.id_fields = hold.route.id_fields(hold.request.fields)
         request = hold.request
@@ -364,7 +373,7 @@ class Proxy:
             hold.fail(str(error))
             return
         except Exception:
-            log.exception("%s: next link %s", hold.route.id, uri)
+            log.exception("%s: next link %s", hold.route.id, uri, extra=hold.log_extra)
             hold.fail("a fault of the proxy")  # otherwise it would wait for this answer for ever
             return
         hold.advance(instruct, uri, answer.moments)
@@ -401,8 +410,9 @@ class Proxy:
         """End the exchange, unless a hold has taken the client."""
         return CLOSED if client.is_taken else client.finish(self.holds.wheel, self._keepalive_timeout)
 
-    def _count(self, client: Client) -> None:
-        self._metrics.requests[STATUS_CLASSES[client.status // 100]] += 1
+    def _count(self, client: Client, route_id: str) -> None:
+        metrics = self._metrics
+        metrics.requests[metrics.route_names[route_id], STATUS_CLASSES[client.status // 100]] += 1
 
     # Answers of the proxy's own
 

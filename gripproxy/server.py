@@ -9,7 +9,6 @@ import signal
 import socket
 import ssl
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -30,12 +29,12 @@ from gripproxy.delivery import Delivery
 from gripproxy.drain import HANDLER_GRACE, drain, finish
 from gripproxy.hub import Hub
 from gripproxy.logs import configure
-from gripproxy.metrics import Metrics
+from gripproxy.metrics import ROUTES_MAX, Metrics
 from gripproxy.notify import notify
 from gripproxy.proxy import Proxy
 from gripproxy.reload import Reload
 from gripproxy.resolved import Resolved, resolve_config
-from gripproxy.routes import Routes
+from gripproxy.routes import Route, Routes
 from gripproxy.sessions import Sessions
 from gripproxy.subscriptions import Subscriptions
 from gripproxy.transports.holds import Holds
@@ -104,6 +103,7 @@ class Server:
         random_key = secrets.token_bytes(32)
         start = resolve_config(config, random_key)
         routes, certificates = start.routes, start.certificates
+        metrics.know_routes(route.id for route in routes)
         on_request, on_retry = _counters(metrics)
         backend = Backend(on_request=on_request, on_retry=on_retry, current=routes.current)
         checks = Checks(backend, routes)
@@ -174,6 +174,7 @@ class Server:
             routes.become(new.routes)
             start.publishers.become(new.publishers)
             certificates.become(new.certificates)
+            metrics.know_routes(route.id for route in routes)
             backend.renew()
             checks.configure(routes)
             proxy.configure(config)
@@ -189,10 +190,9 @@ class Server:
             self._config = config
 
         reload = Reload(self._source, start, random_key, take, metrics, tell=notify)
-        metrics.watch(
-            "connections",
-            lambda: {"http": len(connections.connections), **Counter(hold.transport_name for hold in holds.open)},
-        )
+        held = metrics.connections
+        metrics.watch("connections", lambda: {("", "http"): connections.open - len(holds.open), **held})
+        metrics.watch("connections_max", lambda: self._config.limits.connections or most)
         metrics.watch("accepted", lambda: connections.accepted)
         metrics.watch("refused", lambda: connections.refused)
         metrics.watch("deliveries", lambda: hub.deliveries)
@@ -223,6 +223,8 @@ class Server:
             task.add_done_callback(_log_end)
         for text in (*warnings(config), *certificates.warnings(time.time())):
             log.warning("%s", text)
+        if len({route.id for route in routes}) >= ROUTES_MAX:
+            log.warning("only the first %d routes have metrics of their own, the others count together", ROUTES_MAX - 1)
         for name in sorted({route.realm for route in routes}):
             if not config.realms[name].key:
                 log.info("realm %s has no key: publishes are taken from this machine only", name)
@@ -252,8 +254,8 @@ class Server:
             await finish(holds, connections, hurry, max(0.0, end - loop.time()))
             # Last: what is published meanwhile is for those who were still held.
             control_door.close()
-            inputs.cancel()
-            checking.cancel()
+            for task in (inputs, checking):
+                task.cancel()
             await asyncio.wait([inputs, reloading, checking])
             zeromq.close()
             carrier.cancel()
@@ -328,10 +330,11 @@ def raise_file_limit() -> int:
     return limit
 
 
-def _counters(metrics: Metrics) -> tuple[Callable[[str, float], None], Callable[[], None]]:
-    def count(result: str, seconds: float) -> None:
-        metrics.backend_requests[result] += 1
-        metrics.backend_seconds.observe(seconds)
+def _counters(metrics: Metrics) -> tuple[Callable[[Route, str, float], None], Callable[[], None]]:
+    def count(route: Route, result: str, seconds: float) -> None:
+        name = metrics.route_names[route.id]
+        metrics.backend_requests[name, result] += 1
+        metrics.backend_seconds[name].observe(seconds)
 
     def count_retry() -> None:
         metrics.backend_retries += 1

@@ -55,6 +55,7 @@ FLOORS = {
     "marks": 1,  # the hub's; pure, too
     "targets": 1,  # and values
     "routes_file": 1,
+    "meter": 1,  # and numbers
     "config": 0,  # ground
 }
 # May be imported from everywhere: the words for what went wrong, and the version.

@@ -15,8 +15,9 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -63,13 +64,13 @@ class Backend:
     def __init__(
         self,
         now: Callable[[], float] = time.time,
-        on_request: Callable[[str, float], None] | None = None,
+        on_request: Callable[[Route, str, float], None] | None = None,
         on_retry: Callable[[], None] | None = None,
         current: Callable[[Route], Route] = lambda route: route,
     ) -> None:
         """``now`` gives the wall clock for Grip-Sig.
 
-        ``on_request(result, seconds)`` is told each request's outcome, ``on_retry()`` that one is sent again.
+        ``on_request(route, result, seconds)`` is told each request's outcome, ``on_retry()`` that one is sent again.
         ``current(route)`` tells the route that is now what one of an earlier configuration was.
         """
         self._loop = asyncio.get_running_loop()
@@ -107,18 +108,7 @@ class Backend:
         Raises: BackendError (502, or 504 after the route's response_timeout; 400 or 408 when it is the client's body
         that is at fault), ConnectionResetError when the client leaves in the middle of its body.
         """
-        started = self._loop.time()
-        result = "error"
-        try:
-            response = await self._exchange(route, request, before_body, on_informational, keep)
-            result = f"{response.status // 100}xx"
-            return response
-        except BackendError as error:
-            result = "timeout" if error.status == 504 else "unreachable" if error.is_repeatable else "error"
-            raise
-        finally:
-            if self._on_request is not None:
-                self._on_request(result, self._loop.time() - started)
+        return await self._observe(route, self._exchange(route, request, before_body, on_informational, keep))
 
     async def reach(self, route: Route) -> Target:
         """Return the first target that can be connected to; the connection waits in the pool.
@@ -147,19 +137,19 @@ class Backend:
             (b"Sec-WebSocket-Key", key),
         )
         request = replace(request, fields=fields)
-        response = await self._exchange(route, request, may_switch=True)
+        response = await self._observe(route, self._exchange(route, request, may_switch=True))
         if response.status != 101:
             return response
         target, server = response.target, response.server
         transport, received = response.take()
         if transport is None:
             response.close()
-            raise BackendError(f"{target} closed the connection behind its 101 response")
+            raise BackendError(f"{target} closed the connection behind its 101 response", backend=target)
         accept = base64.b64encode(hashlib.sha1(key + ACCEPT_GUID, usedforsecurity=False).digest())
         if field(response.fields, b"sec-websocket-accept") != accept:
             transport.abort()
             response.close()
-            raise BackendError(f"{target} answered with a wrong Sec-WebSocket-Accept")
+            raise BackendError(f"{target} answered with a wrong Sec-WebSocket-Accept", backend=target)
         return Upgraded(transport, response.fields, received, target, server)
 
     async def check(self, route: Route, target: Target, request: Request) -> Response:
@@ -201,7 +191,7 @@ class Backend:
                 failures.append(str(error))
                 self._balance.rest(target)
                 last = error
-        raise BackendError("; ".join(failures), last.status, is_repeatable=True) from last
+        raise BackendError("; ".join(failures), last.status, is_repeatable=True, backend=last.backend) from last
 
     def pass_over(self, target: Target) -> None:
         """Try a target last for a while, where there are others."""
@@ -212,12 +202,31 @@ class Backend:
             return await self._pools[target.public_only].take(route, target)
         except TimeoutError as error:
             message = f"{target} did not accept a connection within {route.connect_timeout:g} s"
-            raise BackendError(message, 504, is_repeatable=True) from error
+            raise BackendError(message, 504, is_repeatable=True, backend=target) from error
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
             cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-            raise BackendError(f"{target} can't be reached: {describe(cause)}", is_repeatable=True) from error
+            message = f"{target} can't be reached: {describe(cause)}"
+            raise BackendError(message, is_repeatable=True, backend=target) from error
 
     # One request
+
+    async def _observe(self, route: Route, exchange: Coroutine[Any, Any, Response]) -> Response:
+        """Tell how a request went, and how long it took."""
+        started = self._loop.time()
+        result = "error"
+        try:
+            response = await exchange
+            result = f"{response.status // 100}xx"
+            return response
+        except BackendError as error:
+            result = error.kind
+            raise
+        except (asyncio.CancelledError, ConnectionResetError):
+            result = "left"  # the client, which ends what is done for it
+            raise
+        finally:
+            if self._on_request is not None:
+                self._on_request(route, result, self._loop.time() - started)
 
     async def _exchange(
         self,
@@ -278,7 +287,7 @@ class Backend:
         protocol.expect(request.method)
         transport = protocol.transport
         if transport is None or transport.is_closing():
-            raise BackendError(f"{target} had closed its connection", is_repeatable=True)
+            raise BackendError(f"{target} had closed its connection", is_repeatable=True, backend=target)
         head = self._encode_head(route, target, request)
         body = request.body
         if isinstance(body, bytes):
@@ -322,6 +331,8 @@ class Backend:
                 if on_informational is not None and status != 100:
                     on_informational(status, message.reason, message.raw_headers)
         except BaseException as error:
+            if isinstance(error, BackendError):
+                error.backend = str(target)
             if upload is not None:
                 upload.cancel()
                 if upload.error is not None:
@@ -329,13 +340,14 @@ class Backend:
             fault = _fault(route, target, protocol, error)
             if fault is None:
                 raise
+            fault.backend = str(target)
             raise fault from error
         finally:
             if deadline is not None:
                 deadline.cancel()
         coding = message.headers.get("Transfer-Encoding")
         if coding is not None and coding.strip().lower() != "chunked":
-            raise BackendError(f"{target} answered with the transfer coding {coding[:40]!r}")
+            raise BackendError(f"{target} answered with the transfer coding {coding[:40]!r}", backend=target)
         if route.idle_timeout and not payload.is_eof():
             protocol.watch(route.idle_timeout)
         return Response(message, payload, connection, upload, target)

@@ -77,9 +77,11 @@ class Response:
         try:
             return await self._payload.readany()
         except TimeoutError as error:
-            raise BackendError(f"{self.target} stopped in the middle of its response", 504) from error
+            message = f"{self.target} stopped in the middle of its response"
+            raise BackendError(message, 504, backend=self.target) from error
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            raise BackendError(f"{self.target} broke off its response: {describe(error)}") from error
+            message = f"{self.target} broke off its response: {describe(error)}"
+            raise BackendError(message, backend=self.target) from error
 
     async def read(self, limit: int) -> tuple[bytes, bool]:
         """Return the body up to somewhat over ``limit`` bytes, and whether it is whole and within the limit.

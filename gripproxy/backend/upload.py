@@ -92,7 +92,8 @@ class Upload:
             async with asyncio.timeout(self._route.response_timeout or None):
                 await self._connection._drain_helper()
         except TimeoutError as error:
-            raise BackendError(f"{self._target} stopped taking the request's body", 504) from error
+            message = f"{self._target} stopped taking the request's body"
+            raise BackendError(message, 504, backend=self._target) from error
         except (OSError, aiohttp.ClientError):
             pass  # the next write finds the connection closed
 

@@ -12,7 +12,8 @@ from gripproxy.grip.fields import Fields
 EXTENSIONS = b"sec-websocket-extensions"
 
 _TEXT: Fields = ((b"Content-Type", b"text/plain"),)
-REFUSED = Reject(502, "Bad Gateway", _TEXT, b"The backend did not accept the WebSocket.\n")
+_REFUSED_BODY = b"The backend did not accept the WebSocket.\n"
+UNDECIDED = Reject(502, "Bad Gateway", _TEXT, _REFUSED_BODY, "no events, and no Keep-Alive-Interval to ask again")
 _UNREACHED = {
     502: Reject(502, "Bad Gateway", _TEXT, b"Error while proxying to origin.\n"),
     504: Reject(504, "Gateway Timeout", _TEXT, b"Error while proxying to origin.\n"),
@@ -26,12 +27,20 @@ def read_decision(status: int, reason: str, fields: Fields, body: bytes) -> Answ
     """What the backend decided: an answer that begins with OPEN, one without events for later, or the refusal."""
     if not is_events(status, fields):
         # No client takes anything but 101 for success, so 200 and 204 may stay; another 1xx is no answer.
-        return Reject(status, reason, public_fields(fields), body) if 200 <= status <= 599 else REFUSED
+        if 200 <= status <= 599:
+            return Reject(status, reason, public_fields(fields), body)
+        return _refuse(f"the status {status}")
     try:
         answer = Answer.from_response(status, fields, body)
-    except EventError:
-        return REFUSED
-    return answer if not answer.events or answer.events[0].type == "OPEN" else REFUSED
+    except EventError as error:
+        return _refuse(str(error))
+    if answer.events and answer.events[0].type != "OPEN":
+        return _refuse(f"{answer.events[0].type} in place of OPEN")
+    return answer
+
+
+def _refuse(fault: str) -> Reject:
+    return Reject(502, "Bad Gateway", _TEXT, _REFUSED_BODY, fault)
 
 
 def accept(fields: Fields, *, is_grip: bool) -> tuple[Accept, bytes | None]:

@@ -3,7 +3,7 @@
 `gripproxy.grip.websocket` makes them, its owner does them, in order.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gripproxy.errors import EventError
 from gripproxy.grip import events
@@ -35,12 +35,13 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Answer the handshake with this refusal."""
+    """Answer the handshake with this refusal; ``fault`` says what is wrong with the backend's answer, for the log."""
 
     status: int
     reason: str
     fields: Fields
     body: bytes
+    fault: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

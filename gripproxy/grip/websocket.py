@@ -16,7 +16,7 @@ from enum import Enum, auto
 
 from gripproxy.errors import EventError
 from gripproxy.grip import events as ev
-from gripproxy.grip.acceptance import REFUSED, accept, read_decision, unreached
+from gripproxy.grip.acceptance import UNDECIDED, accept, read_decision, unreached
 from gripproxy.grip.answer import EVENTS_TYPE, Answer
 from gripproxy.grip.commands import (
     BadControl,
@@ -263,7 +263,7 @@ class Session:
         if decision.events:
             self._open(fields, decision.events[1:], now)
         elif self._keep_alive is None:
-            self._refuse(REFUSED)
+            self._refuse(UNDECIDED)
         elif self._is_gone:
             self._leave_with(_DISCONNECT)
         else:

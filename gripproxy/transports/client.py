@@ -45,6 +45,7 @@ class Client:
         "is_kept",
         "is_taken",
         "peer",
+        "route_id",
         "status",
     )
 
@@ -81,11 +82,13 @@ class Client:
         self.cors: Cors | None = None
         # The field with the request's id, for what the proxy answers itself; empty where requests have none.
         self.id_fields: Fields = ()
+        # Of the route that the request has, once that is known.
+        self.route_id = ""
 
     @property
     def log_extra(self) -> dict[str, str]:
         """What log records about the request have beside their message."""
-        return log_extra(self.id_fields)
+        return {"route": self.route_id, "peer": self.peer, **log_extra(self.id_fields)}
 
     @property
     def server(self) -> Connections:

@@ -18,6 +18,14 @@ RECEIVED_MAX = 65_536
 FLOW_HIGH = 65_536
 
 
+def peer_of(transport: asyncio.Transport | None) -> str:
+    """Return the address of a client for the log, "unix" where it has none, "" when it is gone."""
+    if transport is None:
+        return ""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else "unix"
+
+
 class Held:
     """The protocol of a client's connection while it is held, and after, until the client sends its next request.
 

@@ -18,7 +18,7 @@ from gripproxy.routes import Route
 from gripproxy.sessions import Sessions
 from gripproxy.transports import Outcome
 from gripproxy.transports.answers import Answers
-from gripproxy.transports.held import Held
+from gripproxy.transports.held import Held, peer_of
 from gripproxy.transports.line import Line
 from gripproxy.transports.takeover import Connections
 from gripproxy.transports.wheel import Wheel
@@ -67,6 +67,11 @@ class Hold(Held):
     channels: tuple[str, ...]
     route: Route
 
+    @property
+    def log_extra(self) -> dict[str, object]:
+        """What log records about the hold have beside their message."""
+        return {"route": self.route.id, "peer": peer_of(self.connection)}
+
     def end(self, reason: str) -> None:
         """End the hold in good order."""
 
@@ -105,7 +110,7 @@ class Holds:
     answers: Answers = field(default_factory=Answers)
     # Whose client each hold is, where routes keep sessions.
     sessions: Sessions = field(default_factory=lambda: Sessions(Limits()))
-    # Open holds, for the drain at shutdown: a set in the order of their beginning.
+    # Open holds, for the drain at shutdown: a set in the order of their beginning. `begin` and `leave` change it.
     open: dict[Hold, None] = field(default_factory=dict)
     # Conversations with backends that go on without a client waiting: events, gone links
     talking: int = 0
@@ -118,8 +123,18 @@ class Holds:
     def begin(self, hold: Hold) -> None:
         """Note that a hold is open."""
         self.open[hold] = None
+        metrics = self.metrics
+        key = metrics.route_names[hold.route.id], hold.transport_name
+        metrics.holds[key] += 1
+        metrics.connections[key] += 1
         if self.on_begin is not None:
             self.on_begin(hold)
+
+    def leave(self, hold: Hold) -> None:
+        """Note that a hold is over, once; what it ended with is for `on_end` to count."""
+        if self.open.pop(hold, True) is None:
+            metrics = self.metrics
+            metrics.connections[metrics.route_names[hold.route.id], hold.transport_name] -= 1
 
     def share(self, keep_alive: KeepAlive | None) -> KeepAlive | None:
         """Return the one object for equal keep-alives."""
@@ -157,7 +172,7 @@ class Holds:
             self.ask(hold, uri, question, then)
 
         def on_error(error: FilterError) -> None:
-            log.info("%s: skipped an item: %s", hold.route.id, error)
+            log.info("%s: skipped an item: %s", hold.route.id, error, extra=hold.log_extra)
 
         return Line(ask, on_error, on_overflow)
 
@@ -189,6 +204,7 @@ class Holds:
             held.route.id,
             size,
             self.limits.unsent,
+            extra={**held.log_extra, "channels": held.channels[:5]},
         )
 
 

@@ -43,6 +43,7 @@ class OverHttp:
         "_target",
         "_task",
         "answered",
+        "failure",
         "hold",
         "session",
         "target",
@@ -74,6 +75,8 @@ class OverHttp:
         self.session = session
         # The backend that answered last; who comes from the handshake learns from it who accepted.
         self.target: Target | None = None
+        # Why the latest request came to nothing, in the words of the metrics.
+        self.failure = ""
         self.hold: WebSocketHold | None = None
 
     @property
@@ -87,9 +90,10 @@ class OverHttp:
         return f"{scheme}://{text(host)}{self._target.decode('latin-1')}"
 
     @property
-    def _log_extra(self) -> dict[str, str]:
-        """What log records have beside their message: the id of the handshake, which its requests keep."""
-        return log_extra(self._route.id_fields(unpack_fields(self._fields)))
+    def _log_extra(self) -> dict[str, object]:
+        """What log records have beside their message; the requests of a client have the id of its handshake."""
+        hold, id_fields = self.hold, self._route.id_fields(unpack_fields(self._fields))
+        return {**({"route": self._route.id} if hold is None else hold.log_extra), **log_extra(id_fields)}
 
     async def open(self) -> tuple[Accept, list[Command]] | Reject:
         """Ask the backend whether it accepts the WebSocket; return what it says, and what it wants done then.
@@ -149,18 +153,32 @@ class OverHttp:
             if response.status in RETRIED and self.hold is not None:
                 self._backend.pass_over(response.target)  # the repetition should meet another one
         except BackendError as error:
-            log.warning("%s: WebSocket-over-HTTP: %s", self._route.id, error, extra=self._log_extra)
+            extra = {**self._log_extra, "backend": error.backend}
+            log.warning("%s: WebSocket-over-HTTP: %s", self._route.id, error, extra=extra)
+            self.failure = error.kind
             return self.session.receive_failure("backend unavailable", error.is_repeatable, now(), error.status)
         if not is_whole:
             # An answer that can't be used: the batch was processed, so it is not sent again.
+            self.failure = "error"
             log.warning(
                 "%s: WebSocket-over-HTTP: %s sent too many bytes of events",
                 self._route.id,
                 response.target,
-                extra=self._log_extra,
+                extra={**self._log_extra, "backend": str(response.target)},
             )
             return self.session.receive_response(500, "", (), b"", now())
-        return self.session.receive_response(response.status, response.reason, response.fields, body, now())
+        commands = self.session.receive_response(response.status, response.reason, response.fields, body, now())
+        for command in commands:
+            if isinstance(command, Reject) and command.fault:
+                self.failure = "instructions"
+                log.warning(
+                    "%s: WebSocket-over-HTTP: %s answered OPEN with %s",
+                    self._route.id,
+                    response.target,
+                    command.fault,
+                    extra={**self._log_extra, "backend": str(response.target)},
+                )
+        return commands
 
     def begin(self) -> None:
         """Go on after the handshake: messages may wait already, and so may a keep-alive."""

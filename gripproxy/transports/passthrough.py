@@ -42,6 +42,7 @@ class Passthrough:
         "_pings",
         "_prefix",
         "_server",
+        "_target",
         "_transport",
         "_writer",
         "fields",
@@ -54,6 +55,7 @@ class Passthrough:
         self.uri = uri
         self._transport: asyncio.Transport | None = upgraded.transport
         self._server = upgraded.server
+        self._target = upgraded.target
         self._frames = Frames(message_size, is_backend=True)
         self._writer = Connection(ConnectionType.CLIENT)
         self._prefix = message_prefix(upgraded.fields) if is_grip else None
@@ -91,7 +93,10 @@ class Passthrough:
                 hold.widen(len(event.content) + FRAME_HEAD_MAX)
                 self._relay(hold, event)
         except FrameError as error:
-            log.warning("%s: the backend broke the WebSocket protocol: %s", hold.route.id, error.reason)
+            extra = {**hold.log_extra, "backend": str(self._target)}
+            log.warning(
+                "%s: %s broke the WebSocket protocol: %s", hold.route.id, self._target, error.reason, extra=extra
+            )
             self._drop()
             hold.fail("backend failed")
         transport = self._transport
@@ -111,7 +116,8 @@ class Passthrough:
         hold = self.hold
         if self._transport is not None and hold is not None and not hold.is_detached:
             self._transport = None
-            log.warning("%s: the backend left a WebSocket without closing it", hold.route.id)
+            extra = {**hold.log_extra, "backend": str(self._target)}
+            log.warning("%s: %s left a WebSocket without closing it", hold.route.id, self._target, extra=extra)
             hold.fail("backend lost")
         self._transport = None
 

@@ -281,7 +281,7 @@ class ResponseHold(Hold):
             holds.sessions.leave(self, holds.wheel.now())
         for channel in self.channels:
             holds.hub.unsubscribe(self, self.route.realm, channel, EACH)
-        holds.open.pop(self, None)
+        holds.leave(self)
         if self._line is not None:
             self._line.clear()
 

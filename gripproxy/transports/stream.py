@@ -162,7 +162,7 @@ class StreamHold(Hold):
             holds.sessions.leave(self, holds.wheel.now())
         for channel in self.channels:
             holds.hub.unsubscribe(self, self.route.realm, channel, self.road)
-        holds.open.pop(self, None)
+        holds.leave(self)
 
     def on_lost(self) -> None:
         """The client left: unsubscribe."""

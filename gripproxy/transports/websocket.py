@@ -481,7 +481,7 @@ class WebSocketHold(Hold):
         self._unsubscribe_all()
         if self._timers is not None:
             self._timers.leave(self)
-        self.holds.open.pop(self, None)
+        self.holds.leave(self)
 
 
 _ACTIONS: dict[str, Callable[[WebSocketHold, str, Item, WsMessage], None]] = {

@@ -4,6 +4,7 @@ One proxy serves many tests, and each test has a host, a route and a backend tha
 pooled connection of one test meets another.
 """
 
+import re
 import socket
 import ssl
 import sys
@@ -51,6 +52,10 @@ class Client(Connection):
         return data
 
 
+# A label and its value, in a scrape.
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
 @dataclass(slots=True)
 class Door:
     """A running proxy, and the log lines that were read so far."""
@@ -73,11 +78,10 @@ class Door:
         return new
 
     def metric(self, name: str) -> float:
-        """A number of /metrics, 0 where it has not been counted yet."""
+        """A number of /metrics, summed over the labels that are not given; 0 where it has not been counted yet."""
         url = f"http://127.0.0.1:{self.control_port}/metrics"
         with build_opener(ProxyHandler({})).open(url, timeout=DEADLINE) as response:
-            lines = response.read().decode().splitlines()
-        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), 0.0)
+            return number_of(response.read().decode(), name)
 
     def descriptors(self) -> int:
         """How many files the proxy has open."""
@@ -87,6 +91,19 @@ class Door:
         """Bytes of memory that the proxy has resident."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+def number_of(exposition: str, name: str) -> float:
+    """The sum of a metric, as `name` or `name{label="value"}`, over all labels that are not given."""
+    wanted, _, labels = name.partition("{")
+    given = set(LABEL.findall(labels))
+    total = 0.0
+    for line in exposition.splitlines():
+        series, _, number = line.rpartition(" ")
+        found, _, rest = series.partition("{")
+        if found == wanted and given <= set(LABEL.findall(rest)):
+            total += float(number)
+    return total
 
 
 def start_door(

@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gripproxy import __version__
 from gripproxy.grip.item import HttpResponse, HttpStream, Item, WsMessage
-from gripproxy.metrics import METERS, Histogram, Meter, Metrics
+from gripproxy.metrics import METERS, OTHERS, ROUTES_MAX, Metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -64,15 +65,44 @@ def test_an_item_is_counted_by_each_of_its_formats() -> None:
 
 def test_known_label_values_are_there_before_anything_was_counted() -> None:
     """A rate over a series that appears with its first count misses that count."""
-    assert 0 == scrape(Metrics())["gripproxy_connections", (("transport", "stream"),)]
+    assert 0 == scrape(Metrics())["gripproxy_publish_requests_total", (("status", "401"),)]
 
 
-@pytest.mark.parametrize(("value", "expected"), [(7, {(): 7.0}), ({"stream": 2}, {(("transport", "stream"),): 2.0})])
-def test_a_watched_meter_is_read_when_it_is_scraped(value: object, expected: dict[object, float]) -> None:
+def test_known_routes_are_there_before_anything_was_counted() -> None:
     metrics = Metrics()
-    metrics.watch("connections", lambda: value)  # type: ignore[arg-type,return-value]
+    metrics.requests["web", "5xx"] += 1
+    metrics.know_routes(["web", "api"])
 
-    found = {labels: count for (name, labels), count in scrape(metrics).items() if name == "gripproxy_connections"}
+    found = scrape(metrics)
+
+    assert 1 == found["gripproxy_requests_total", (("route", "web"), ("status", "5xx"))]
+    assert 0 == found["gripproxy_requests_total", (("route", "api"), ("status", "5xx"))]
+    assert 0 == found["gripproxy_connections", (("route", "api"), ("transport", "stream"))]
+
+
+def test_routes_beyond_the_limit_are_counted_together() -> None:
+    metrics = Metrics()
+    ids = [f"tenant-{number}" for number in range(ROUTES_MAX + 5)]
+    metrics.know_routes(ids)
+    for one in ids:
+        metrics.count_failure(one, "timeout")
+
+    assert len(metrics.route_names) == ROUTES_MAX
+    assert 1 == metrics.failures["tenant-0", "timeout"]
+    # One place has the name of what has no route.
+    assert 6 == metrics.failures[OTHERS, "timeout"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(7, {(): 7.0}), ({("web", "stream"): 2}, {(("route", "web"), ("transport", "stream")): 2.0})],
+)
+def test_a_watched_meter_is_read_when_it_is_scraped(value: Any, expected: dict[object, float]) -> None:
+    metrics = Metrics()
+    name = "connections" if isinstance(value, dict) else "channels"
+    metrics.watch(name, lambda: value)
+
+    found = {labels: count for (full, labels), count in scrape(metrics).items() if full == f"gripproxy_{name}"}
 
     assert expected == found
 
@@ -82,31 +112,26 @@ def test_watching_what_is_no_meter_is_a_mistake_of_ours() -> None:
         Metrics().watch("chanels", lambda: 0)
 
 
-def test_a_histogram_counts_values_up_to_each_bound() -> None:
-    histogram = Histogram((0.1, 1.0))
-    for value in (0.05, 0.1, 0.5, 7.0):
-        histogram.observe(value)
-
-    assert [("0.1", 2.0), ("1.0", 3.0), ("+Inf", 4.0)] == histogram.buckets()
-
-
 def test_a_histogram_is_scraped_with_sum_and_count() -> None:
     metrics = Metrics()
-    metrics.backend_seconds.observe(0.003)
-    metrics.backend_seconds.observe(0.5)
+    metrics.backend_seconds["web"].observe(0.003)
+    metrics.backend_seconds["web"].observe(0.5)
+    metrics.backend_seconds["api"].observe(7)
 
     found = scrape(metrics)
 
-    assert 1 == found["gripproxy_backend_seconds_bucket", (("le", "0.005"),)]
-    assert 2 == found["gripproxy_backend_seconds_count", ()]
-    assert pytest.approx(0.503) == found["gripproxy_backend_seconds_sum", ()]
+    web = ("route", "web")
+    assert 1 == found["gripproxy_backend_seconds_bucket", (("le", "0.005"), web)]
+    assert 2 == found["gripproxy_backend_seconds_count", (web,)]
+    assert pytest.approx(0.503) == found["gripproxy_backend_seconds_sum", (web,)]
+    assert 1 == found["gripproxy_backend_seconds_count", (("route", "api"),)]
 
 
 def test_two_objects_count_apart() -> None:
     """There is no global registry: tests and several servers in one process do not add up."""
     first, second = Metrics(), Metrics()
     first.filtered += 1
-    first.disconnects["slow"] += 1
+    first.disconnects["web", "stream", "slow"] += 1
 
     assert 0 == second.filtered
     assert {} == second.disconnects
@@ -121,11 +146,6 @@ def test_the_build_is_told() -> None:
 def test_an_attribute_that_is_no_meter_cannot_be_counted() -> None:
     with pytest.raises(AttributeError):
         Metrics().delivereis = 1  # type: ignore[attr-defined]
-
-
-def test_the_number_of_labels_is_kept() -> None:
-    with pytest.raises(AssertionError):
-        Meter("x", "counter", "x", "X.", ("one",), (("a", "b"),))
 
 
 def test_every_name_is_documented_and_no_other() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import re
 import time
 import urllib.request
 import uuid
@@ -12,6 +11,7 @@ import pytest
 from tests.conformance import frames
 from tests.conformance.backend import RESET, Backend, Reply, Request, Upgrade, control, events
 from tests.conformance.proxies import Proxy
+from tests.integration.door import number_of
 from tests.integration.processes import Processes
 from tests.integration.websocket.conftest import echo, log_of
 
@@ -25,10 +25,7 @@ def gauges(proxy: Proxy) -> dict[str, float]:
     with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     names = {"websockets": r'gripproxy_connections{transport="websocket"}', "subscriptions": "gripproxy_subscriptions"}
-    return {
-        key: float(found[1]) if (found := re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)) else 0.0
-        for key, name in names.items()
-    }
+    return {key: number_of(text, name) for key, name in names.items()}
 
 
 class Chaos:

@@ -17,6 +17,7 @@ from tests.conformance import frames
 from tests.conformance.backend import Backend, Reply, Upgrade, control, events, opened
 from tests.conformance.case import Case
 from tests.conformance.client import Connection
+from tests.integration.door import number_of
 from tests.integration.processes import Processes
 from tests.integration.websocket.conftest import BUFFERED_MAX, MESSAGE_MAX, accepting, echo, log_of, start
 from tests.ports import free_port
@@ -51,10 +52,7 @@ def disconnects(case: Case, reason: str) -> float:
     """The metric of ended holds."""
     host, port = case.proxy.control
     with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
-        for line in answer.read().decode().splitlines():
-            if line.startswith(f'gripproxy_disconnects_total{{reason="{reason}"}}'):
-                return float(line.rpartition(" ")[2])
-    return 0.0
+        return number_of(answer.read().decode(), f'gripproxy_disconnects_total{{reason="{reason}"}}')
 
 
 # --- events and pings

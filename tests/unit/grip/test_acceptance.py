@@ -2,10 +2,11 @@
 
 import pytest
 
-from gripproxy.grip.acceptance import REFUSED, accept, read_decision, unreached
+from gripproxy.grip.acceptance import UNDECIDED, accept, read_decision, unreached
 from gripproxy.grip.answer import Answer
 from gripproxy.grip.commands import Accept, Reject
 from gripproxy.grip.events import Event
+from gripproxy.grip.fields import Fields
 
 TYPE = (b"Content-Type", b"application/websocket-events")
 TEXT = (b"Content-Type", b"text/plain")
@@ -31,13 +32,22 @@ def test_a_plain_answer_is_the_refused_handshake(status: int) -> None:
     assert Reject(status, "Some Reason", (TEXT,), b"nope") == read_decision(status, "Some Reason", fields, b"nope")
 
 
-def test_another_101_is_no_answer() -> None:
-    assert REFUSED == read_decision(101, "Switching Protocols", (), b"")
-
-
-@pytest.mark.parametrize("body", [b"OPEN", b"CLOSE\r\n", b"PING\r\nOPEN\r\n"])
-def test_events_that_are_malformed_or_do_not_begin_with_open_are_a_refusal(body: bytes) -> None:
-    assert REFUSED == read_decision(200, "OK", (TYPE,), body)
+@pytest.mark.parametrize(
+    ("status", "fields", "body", "fault"),
+    [
+        (101, (), b"", "the status 101"),
+        (200, (TYPE,), b"OPEN", "events: offset 0: no CRLF after the type"),
+        (200, (TYPE,), b"CLOSE\r\n", "CLOSE in place of OPEN"),
+        (200, (TYPE,), b"PING\r\nOPEN\r\n", "PING in place of OPEN"),
+    ],
+)
+def test_what_is_no_answer_to_open_is_a_refusal_that_says_what_it_was(
+    status: int, fields: Fields, body: bytes, fault: str
+) -> None:
+    decision = read_decision(status, "OK", fields, body)
+    assert UNDECIDED == decision
+    assert isinstance(decision, Reject)
+    assert fault == decision.fault
 
 
 def test_fields_between_backend_and_proxy_do_not_reach_the_client() -> None:

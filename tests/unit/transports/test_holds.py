@@ -17,6 +17,16 @@ def world() -> World:
     return World()
 
 
+def test_who_is_held_is_counted_by_route_from_the_beginning_to_the_end(world: World) -> None:
+    metrics = world.holds.metrics
+    begun, held = metrics.holds["test", "stream"], metrics.connections["test", "stream"]
+    first, _ = world.stream("c"), world.stream("c")
+    assert (begun + 2, held + 2) == (metrics.holds["test", "stream"], metrics.connections["test", "stream"])
+    first.end("closed")
+    first.leave()  # once more
+    assert (begun + 2, held + 1) == (metrics.holds["test", "stream"], metrics.connections["test", "stream"])
+
+
 @pytest.mark.parametrize("turns", range(4))
 @pytest.mark.parametrize("is_watched", [False, True])
 def test_what_was_missed_and_what_comes_make_the_whole(world: World, is_watched: bool, turns: int) -> None:

@@ -170,6 +170,41 @@ def test_refusal(answer: Answer, status: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (BackendError("nobody there", is_repeatable=True), "unreachable"),
+        (BackendError("too late", 504), "timeout"),
+        (BackendError("no HTTP"), "error"),
+    ],
+)
+def test_it_is_known_why_nobody_has_answered(error: BackendError, failure: str) -> None:
+    async def scene() -> None:
+        stage = Conversation()
+        asking = asyncio.create_task(stage.over_http.open())
+        await settle()
+        await stage.backend.fail(error)
+        assert isinstance(await asking, Reject)
+        assert failure == stage.over_http.failure
+
+    play(scene)
+
+
+def test_an_answer_to_open_that_means_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The client gets a 502 that is the proxy's own, so somebody has to say why."""
+
+    async def scene() -> None:
+        stage = Conversation()
+        asking = asyncio.create_task(stage.over_http.open())
+        await settle()
+        await stage.backend.answer(b"TEXT 3\r\nabc\r\n")
+        assert isinstance(await asking, Reject)
+        assert "instructions" == stage.over_http.failure
+
+    play(scene)
+    assert "http://127.0.0.1:1 answered OPEN with TEXT in place of OPEN" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("body", "status", "expected"),
     [(b"OPEN\r\n", 200, [b"DISCONNECT\r\n"]), (b"", 403, []), (b"", 200, [])],
     ids=["accepted", "refused", "neither"],
