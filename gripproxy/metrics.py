@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from gripproxy import __version__
 from gripproxy.grip.item import Item
-from gripproxy.meter import FAMILIES, PREFIX, Histograms, Meter, label_values
+from gripproxy.meter import FAMILIES, PREFIX, Histogram, Histograms, Meter, label_values
 
 # The text format that every Prometheus since 2014 reads.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -215,6 +215,28 @@ METERS = (
         "Seconds until a certificate of the client door expires, by its file.",
         ("file",),
     ),
+    Meter("ready", "gauge", "ready", "1 while clients should be sent here, as /ready says, else 0."),
+    Meter(
+        "canaries",
+        "counter",
+        "canaries",
+        "Items that the proxy publishes to itself, by what became of them.",
+        ("result",),
+        ("arrived", "late", "refused"),
+    ),
+    Meter("delivery_seconds", "histogram", "delivery_seconds", "Time from publishing a canary until it arrived."),
+    Meter(
+        "delivery_lag",
+        "gauge",
+        "delivery_lag_seconds",
+        "What the latest canary took to arrive, or the one that is awaited has taken by now.",
+    ),
+    Meter(
+        "loop_delay_seconds",
+        "histogram",
+        "loop_delay_seconds",
+        "How late the event loop is with what is due, sampled with each canary.",
+    ),
     Meter("bus_errors", "counter", "bus_errors", "Batches that the bus could not take; their publisher got a 503."),
 )
 
@@ -268,6 +290,11 @@ class Metrics:
     reloads: Tally
     config_read: float
     certificates: Tally
+    ready: int
+    canaries: Tally
+    delivery_seconds: Histogram
+    delivery_lag: float
+    loop_delay_seconds: Histogram
 
     def __init__(self) -> None:
         for meter in METERS:
@@ -276,6 +303,8 @@ class Metrics:
                 start = defaultdict(int, dict.fromkeys(known, 0)) if meter.labels else 0
                 setattr(self, meter.attribute, start)
         self.backend_seconds = Histograms(BOUNDS)
+        self.delivery_seconds = Histogram(BOUNDS)
+        self.loop_delay_seconds = Histogram(BOUNDS)
         self.route_names = RouteNames({"": ""})
         self._readers: dict[str, Reading] = {}
         self.registry = CollectorRegistry()

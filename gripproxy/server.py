@@ -19,6 +19,7 @@ from gripproxy.audience import Audience
 from gripproxy.backend import Backend
 from gripproxy.backend.health import Checks
 from gripproxy.bus import make_bus
+from gripproxy.canary import Canary
 from gripproxy.changes import Outcome
 from gripproxy.collector import Collector
 from gripproxy.config import Config, parse_address, warnings
@@ -27,7 +28,7 @@ from gripproxy.control import KEEP_ALIVE_GRACE, Control, request_log
 from gripproxy.control.tls import control_tls
 from gripproxy.delivery import Delivery
 from gripproxy.drain import HANDLER_GRACE, drain, finish
-from gripproxy.hub import Hub
+from gripproxy.hub import EACH, Hub
 from gripproxy.logs import configure
 from gripproxy.metrics import ROUTES_MAX, Metrics
 from gripproxy.notify import notify
@@ -142,7 +143,8 @@ class Server:
             delivery.recover()
             proxy.refresh(realm)
 
-        bus = make_bus(config, delivery.receive, recover, metrics, lambda: not delivery.is_full)
+        canary = Canary(hub, metrics, config.control.canary_interval, loop.time)
+        bus = make_bus(config, canary.sink(delivery.receive), recover, metrics, lambda: not delivery.is_full)
         instance = secrets.token_hex(4)
         subscriptions = Subscriptions(loop, hub.channels, config.limits.subscription_linger, instance)
 
@@ -159,6 +161,7 @@ class Server:
         control = Control(
             config, start.publishers, bus, metrics, time.time, subscriptions, ask_to_reload, Audience(hub), routes
         )
+        control.doubt = lambda: canary.doubt
         publishers = web.Server(
             control.handle,
             keepalive_timeout=config.control.keepalive_timeout + KEEP_ALIVE_GRACE,
@@ -195,9 +198,12 @@ class Server:
         metrics.watch("connections_max", lambda: self._config.limits.connections or most)
         metrics.watch("accepted", lambda: connections.accepted)
         metrics.watch("refused", lambda: connections.refused)
-        metrics.watch("deliveries", lambda: hub.deliveries)
-        metrics.watch("channels", lambda: len(hub.channels))
-        metrics.watch("subscriptions", lambda: hub.subscriptions)
+        # The canary is nobody's subscriber.
+        metrics.watch("deliveries", lambda: {**hub.deliveries, EACH: hub.deliveries[EACH] - canary.deliveries})
+        metrics.watch("channels", lambda: len(hub.channels) - canary.subscriptions)
+        metrics.watch("subscriptions", lambda: hub.subscriptions - canary.subscriptions)
+        metrics.watch("delivery_lag", lambda: canary.lag)
+        metrics.watch("ready", lambda: int(not control.why_unready()))
         metrics.watch("passes", lambda: hub.passes)
         metrics.watch("sessions", lambda: sessions.count(loop.time()))
         metrics.watch("session_drops", lambda: sessions.drops)
@@ -219,7 +225,8 @@ class Server:
         carrier = asyncio.create_task(bus.run(), name="the bus")
         reloading = asyncio.create_task(reload.run(), name="reloading")
         checking = asyncio.create_task(checks.run(), name="the health checks")
-        for task in (inputs, carrier, reloading, checking):
+        singing = asyncio.create_task(canary.run(bus), name="the canary")
+        for task in (inputs, carrier, reloading, checking, singing):
             task.add_done_callback(_log_end)
         for text in (*warnings(config), *certificates.warnings(time.time())):
             log.warning("%s", text)
@@ -254,9 +261,9 @@ class Server:
             await finish(holds, connections, hurry, max(0.0, end - loop.time()))
             # Last: what is published meanwhile is for those who were still held.
             control_door.close()
-            for task in (inputs, checking):
+            for task in (inputs, checking, singing):
                 task.cancel()
-            await asyncio.wait([inputs, reloading, checking])
+            await asyncio.wait([inputs, reloading, checking, singing])
             zeromq.close()
             carrier.cancel()
             await asyncio.wait([carrier])

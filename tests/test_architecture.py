@@ -36,6 +36,7 @@ FLOORS = {
     "forwarding": 4,  # holds
     "links": 4,
     "delivery": 4,
+    "canary": 4,
     "transports": 4,
     "backend": 3,  # hands
     "bus": 3,

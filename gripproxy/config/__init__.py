@@ -61,6 +61,8 @@ __all__ = [
 
 # What Pushpin ships with: everybody knows it.
 WELL_KNOWN_KEY = "changeme"
+# A proxy that is busy for a moment must not seem to be unfit.
+CANARY_INTERVAL_MIN = 0.1
 
 
 class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,6 +126,9 @@ class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keepalive_timeout: Seconds = 75.0
     # Whether GET /metrics answers.
     metrics: bool = True
+    # Seconds between two canaries, items that the proxy publishes to itself; 0 = none. When one takes as long to
+    # arrive, /ready answers 503.
+    canary_interval: Seconds = 5.0
     # PEM files. With a certificate the door speaks TLS; the key may stand in the certificate's file.
     certificate: File = File("")
     certificate_key: File = File("")
@@ -132,6 +137,8 @@ class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         check(self, {"listen": parse_address})
+        if 0 < self.canary_interval < CANARY_INTERVAL_MIN:
+            raise SettingError("canary_interval", f"must be 0 or at least {CANARY_INTERVAL_MIN:g}")
         for key in ("certificate_key", "client_ca"):
             if getattr(self, key) and not self.certificate:
                 raise SettingError("certificate", f"is missing, though {key} is given")

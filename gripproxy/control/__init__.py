@@ -108,6 +108,8 @@ class Control:
         self._refusals = Refusals(clock)
         # Why no new work should come here, for /ready; the server says so while it starts and while it drains.
         self.unready = ""
+        # The same, of what may go wrong in between.
+        self.doubt: Callable[[], str] = lambda: ""
         self._endpoints: dict[str, Endpoint] = {
             "about": self._tell_about,
             "health": self._tell_health,
@@ -231,9 +233,13 @@ class Control:
         return self._answer(request, 200, form, "ok")
 
     async def _tell_ready(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
-        if self.unready:
-            raise RefusalError(503, self.unready, RETRY_SOON)
+        if reason := self.why_unready():
+            raise RefusalError(503, reason, RETRY_SOON)
         return self._answer(request, 200, form, "ready")
+
+    def why_unready(self) -> str:
+        """Say why no new work should come here, "" where it may."""
+        return self.unready or self.doubt()
 
     async def _tell_metrics(self, request: web.BaseRequest, target: Target, form: str | None) -> Answer:
         if not self._has_metrics:

@@ -81,8 +81,9 @@ def node(processes: Processes, redis: Redis) -> Callable[..., Proxy]:
     def start(backend_url: str, **settings: str) -> Proxy:
         listen, control = free_port(), free_port()
         addresses = ("--listen", f"127.0.0.1:{listen}", "--control", f"127.0.0.1:{control}", "--backend", backend_url)
-        environment = {"PYTHONPATH": str(ROOT), "GRIPPROXY__BUS__URL": redis.url}
-        environment |= {f"GRIPPROXY__{name}": value for name, value in settings.items()}
+        # Many canaries, as nothing else should be any different for them.
+        settings = {"BUS__URL": redis.url, "CONTROL__CANARY_INTERVAL": "0.1", **settings}
+        environment = {"PYTHONPATH": str(ROOT), **{f"GRIPPROXY__{name}": value for name, value in settings.items()}}
         command = (sys.executable, "-m", "gripproxy", "run", *addresses)
         process = processes.start("proxy", *command, environment=environment, ports=[listen, control])
         return Proxy(f"http://127.0.0.1:{listen}", f"http://127.0.0.1:{control}", process)
@@ -265,6 +266,38 @@ def test_without_redis_publishers_are_told_and_with_it_all_goes_on(
     assert 200 == publish(one, "found")
 
     assert b"found\n" == stream.line()  # and not what was refused
+
+
+def readiness(proxy: Proxy) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(urlsplit(proxy.control_url).netloc, timeout=10)
+    connection.request("GET", "/ready")
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def test_a_proxy_is_ready_while_its_canaries_come_back(
+    redis: Redis, node: Callable[[str], Proxy], backend: str
+) -> None:
+    """Without Redis, or while it hangs, load balancers send clients to others; the canaries of others say nothing."""
+    one, two = node(backend), node(backend)
+    assert 503 == readiness(one)[0]
+    redis.start()
+    for proxy in (one, two):
+        wait_for(lambda proxy=proxy: readiness(proxy)[0] == 200, "it never was ready")  # type: ignore[misc]
+    assert redis.process is not None
+    redis.process.signal(signal.SIGSTOP)
+    try:
+        wait_for(lambda: readiness(one)[0] == 503, "it stayed ready")
+        assert 0 == metric(one, "ready")
+        assert "The bus does not take what is published.\n" == readiness(one)[1]
+        assert "not ready for clients" in one.process.output()
+    finally:
+        redis.process.signal(signal.SIGCONT)
+    wait_for(lambda: readiness(one)[0] == 200, "it never was ready again")
+    for name in ("subscriptions", "channels", "publish_bytes_total", "duplicates_total"):
+        assert 0 == metric(one, name)
 
 
 class Poller(BaseHTTPRequestHandler):

@@ -79,7 +79,7 @@ def backend() -> Iterator[ThreadingHTTPServer]:
 def door(processes: Processes, backend: ThreadingHTTPServer) -> Door:
     with RawBackend() as dead:
         pass
-    toml = "[limits]\nunsent = 200000\n"
+    toml = "[control]\nlisten = '{control}'\ncanary_interval = 0.1\n[limits]\nunsent = 200000\n"
     routes = f'[[routes]]\nid = "all"\nbackends = ["http://127.0.0.1:{backend.server_port}"]\n'
     return start_door(processes, toml + routes + route(dead, "down.test", id="down"))
 
@@ -221,3 +221,12 @@ def test_what_began_is_open_or_has_ended_whatever_happens(door: Door, seed: int)
     assert answered[0] <= Backend.asked["2xx"] <= answered[0] + left
     assert scrape.sum("backend_requests_total") == scrape.sum("backend_seconds_count")
     assert crowd.publishes == scrape.sum("publish_requests_total", status="200") == scrape.sum("publish_items_total")
+
+
+def test_the_canary_is_seen_in_its_own_metrics_only(door: Door) -> None:
+    scrape = settled(door, lambda scrape: scrape.sum("canaries_total", result="arrived") >= 3)
+    names = ("subscriptions", "channels", "deliveries_total", "publish_requests_total", "publish_items_total")
+    assert [0] * 5 == [scrape.sum(name) for name in names]
+    assert 1 == scrape.sum("ready")
+    assert scrape.sum("delivery_seconds_count") >= 3
+    assert scrape.sum("connections_limit") > 0

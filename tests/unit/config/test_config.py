@@ -272,6 +272,16 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, message: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("interval", "is_legal"), [(0, True), (0.1, True), (0.09, False), (-1, False)])
+def test_canaries_are_not_as_frequent_as_may_be(interval: float, is_legal: bool, tmp_path: Path) -> None:
+    path = write(tmp_path, f"[control]\ncanary_interval = {interval}\n[[routes]]\nbackends = ['http://b:1']\n")
+    if is_legal:
+        assert interval == load(path).control.canary_interval
+    else:
+        with pytest.raises(ConfigError, match=r"control\.canary_interval"):
+            load(path)
+
+
 @pytest.mark.parametrize(
     ("realms", "control", "expected"),
     [

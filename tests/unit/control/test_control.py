@@ -522,6 +522,17 @@ def test_a_proxy_that_drains_is_not_ready_but_alive() -> None:
     assert (200, "Published\n") == door.ask("/publish/")
 
 
+def test_a_proxy_whose_deliveries_are_in_doubt_is_not_ready() -> None:
+    door = Door()
+    door.control.doubt = lambda: "Deliveries are late."
+
+    assert (503, "Deliveries are late.\n") == door.ask("/ready", "GET")
+    assert (200, "ok\n") == door.ask("/health", "GET")
+
+    door.control.doubt = lambda: ""
+    assert (200, "ready\n") == door.ask("/ready", "GET")
+
+
 def test_metrics_are_shown_on_this_machine() -> None:
     status, text = Door().ask("/metrics", "GET")
 
