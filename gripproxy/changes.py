@@ -30,7 +30,7 @@ APPLIED: dict[str, frozenset[str]] = {
         }
     ),
     "control": frozenset({"max_body", "metrics"}),
-    "log": frozenset({"level", "access", "json"}),
+    "log": frozenset({"level", "access", "json", "repeats"}),
     "limits": frozenset(
         {
             "request_header",

@@ -78,7 +78,6 @@ def prepare(route: Route, instruct: Instruct, limits: Limits, metrics: Metrics) 
     most = limits.channels_per_connection
     if len(channels) > most:
         metrics.channels_left_out += len(channels) - most
-        log.warning(
-            "%s: a hold asks for %d channels; limits.channels_per_connection is %d", route.id, len(channels), most
-        )
+        text = "%s: a hold asks for %d channels; limits.channels_per_connection is %d"
+        log.warning(text, route.id, len(channels), most, extra={"route": route.id})
     return replace(instruct, channels=channels[:most], body=body)

@@ -46,9 +46,6 @@ KEPT = 1.0
 KEPT_MAX = 256
 KEPT_BODY_MAX = 100_000
 
-# Seconds between two lines in the log about links of a route that fail.
-LOG_EVERY = 10.0
-
 # URLs of filters whose rate is remembered.
 PACES_MAX = 1000
 
@@ -96,27 +93,6 @@ class _Fetch:
         self.wanted: list[Callable[[], bool]] = []
 
 
-class Failures:
-    """Logs which links failed: the first of a route at once, then a line every LOG_EVERY seconds with the count.
-
-    When a backend is down, thousands of streams ask their links again and again.
-    """
-
-    def __init__(self) -> None:
-        # By route: when the last line was written, and how many have failed since.
-        self._logged: dict[str, tuple[float, int]] = {}
-
-    def add(self, route: Route, uri: str, error: Exception, now: float) -> None:
-        """Log or count one failure."""
-        logged_at, unlogged = self._logged.get(route.id, (-LOG_EVERY, 0))
-        if now - logged_at < LOG_EVERY:
-            self._logged[route.id] = logged_at, unlogged + 1
-            return
-        self._logged[route.id] = now, 0
-        more = f" ({unlogged} more before it)" if unlogged else ""
-        log.warning("%s: next link %s: %s%s", route.id, uri, error, more)
-
-
 class Links:
     """Fetches next links and posts to gone links."""
 
@@ -127,7 +103,6 @@ class Links:
         # Those under way, and those answered a moment ago; the oldest first.
         self._fetches: dict[Key, _Fetch] = {}
         self.shared = 0
-        self.failures = Failures()
         self._replies: dict[tuple[Route, str, str, Fields, bytes], asyncio.Task[Reply]] = {}
         # URL of a filter -> when the next request for it may be sent; in the order of their latest ones.
         self._paces: OrderedDict[str, float] = OrderedDict()
@@ -227,9 +202,11 @@ class Links:
             async with self.places("gone", route):  # of its own: that clients leave must not delay those who stay
                 answer = await self._ask("POST", arrivals, route, host, uri, ())
             if not 200 <= answer.status < 300:
-                log.warning("%s: the gone link %s answered %d", route.id, uri, answer.status)
+                extra = {"route": route.id, "backend": uri}
+                log.warning("%s: the gone link %s answered %d", route.id, uri, answer.status, extra=extra)
         except BackendError as error:
-            log.warning("%s: the gone link %s: %s", route.id, uri, error)
+            extra = {"route": route.id, "backend": error.backend}
+            log.warning("%s: the gone link %s: %s", route.id, uri, error, extra=extra)
 
     async def ask_filter(self, arrivals: Arrivals, route: Route, uri: str, question: Question) -> Reply:
         """Return what a filter's question is answered; its URL is relative to ``uri``, which the client asked for.

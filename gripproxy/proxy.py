@@ -369,7 +369,8 @@ class Proxy:
             else:
                 instruct = Instruct(hold=None, body=answer.body)
         except (BackendError, InstructError) as error:
-            self._links.failures.add(hold.route, uri, error, self.holds.wheel.now())
+            extra = {**hold.log_extra, "backend": getattr(error, "backend", "")}
+            log.warning("%s: next link %s: %s", hold.route.id, uri, error, extra=extra)
             hold.fail(str(error))
             return
         except Exception:

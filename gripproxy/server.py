@@ -29,7 +29,7 @@ from gripproxy.control.tls import control_tls
 from gripproxy.delivery import Delivery
 from gripproxy.drain import HANDLER_GRACE, drain, finish
 from gripproxy.hub import EACH, Hub
-from gripproxy.logs import configure
+from gripproxy.logs import configure, sum_up
 from gripproxy.metrics import ROUTES_MAX, Metrics
 from gripproxy.notify import notify
 from gripproxy.proxy import Proxy
@@ -226,7 +226,8 @@ class Server:
         reloading = asyncio.create_task(reload.run(), name="reloading")
         checking = asyncio.create_task(checks.run(), name="the health checks")
         singing = asyncio.create_task(canary.run(bus), name="the canary")
-        for task in (inputs, carrier, reloading, checking, singing):
+        summing = asyncio.create_task(sum_up(), name="sums in the log")
+        for task in (inputs, carrier, reloading, checking, singing, summing):
             task.add_done_callback(_log_end)
         for text in (*warnings(config), *certificates.warnings(time.time())):
             log.warning("%s", text)
@@ -261,9 +262,9 @@ class Server:
             await finish(holds, connections, hurry, max(0.0, end - loop.time()))
             # Last: what is published meanwhile is for those who were still held.
             control_door.close()
-            for task in (inputs, checking, singing):
+            for task in (inputs, checking, singing, summing):
                 task.cancel()
-            await asyncio.wait([inputs, reloading, checking, singing])
+            await asyncio.wait([inputs, reloading, checking, singing, summing])
             zeromq.close()
             carrier.cancel()
             await asyncio.wait([carrier])

@@ -28,6 +28,7 @@ FLOORS = {
     "notify": 6,
     "reload": 6,
     "drain": 5,  # the end of holds
+    "repeats": 2,
     "instructs": 5,  # from an answer to a hold
     "holding": 5,
     "opening": 5,

@@ -173,5 +173,6 @@ class Balance:
         if server.failures < FAILURES:
             return
         if not server.resting_until:
-            log.warning("%s failed %d times in a row; others are asked first", target, server.failures)
+            extra = {"backend": str(target)}
+            log.warning("%s failed %d times in a row; others are asked first", target, server.failures, extra=extra)
         server.resting_until = self._now() + REST

@@ -76,11 +76,12 @@ class Checks:
         problem = await self._problem(route, target, health)
         if bool(problem) == ((target, health) in self._down) or (target, health) not in self._routes:
             return
+        extra = {"route": route.id, "backend": str(target)}
         if problem:
-            log.warning("%s: the health check of %s failed: %s", route.id, target, problem)
+            log.warning("%s: the health check of %s failed: %s", route.id, target, problem, extra=extra)
             self._down.add((target, health))
         else:
-            log.info("%s: the health check of %s succeeds again", route.id, target)
+            log.info("%s: the health check of %s succeeds again", route.id, target, extra=extra)
             self._down.remove((target, health))
         self._backend.set_health(target, health, is_up=not problem)
 

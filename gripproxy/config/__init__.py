@@ -152,6 +152,9 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     access: bool = False
     # One JSON object a line instead of text.
     json: bool = False
+    # Lines that are alike in a minute, then one with the number of the others; 0 = all. Enough to see whether it is one
+    # client or many.
+    repeats: Count = 10
 
 
 class Realm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -38,7 +38,6 @@ from gripproxy.control.monitor import Monitor
 from gripproxy.control.presence import Presence
 from gripproxy.control.receipt import encode_receipt, parse_wait
 from gripproxy.control.request import (
-    LOG_EVERY,
     Target,
     check_content,
     check_method,
@@ -105,7 +104,6 @@ class Control:
         self._clock = clock
         self._monitor = Monitor(subscriptions)
         self._presence = Presence(audience)
-        self._refusals = Refusals(clock)
         # Why no new work should come here, for /ready; the server says so while it starts and while it drains.
         self.unready = ""
         # The same, of what may go wrong in between.
@@ -292,35 +290,21 @@ class Control:
         if target.endpoint in ("publish", "recover"):
             self._metrics.publishes[str(refusal.status)] += 1
         if target.endpoint in ("publish", "recover", "reload"):
-            self._refusals.add(refusal.status, target, request.protocol.peername, text)
+            log_refusal(refusal.status, target, request.protocol.peername, text)
         idle_time = None if refusal.is_last or not request.keep_alive else self._idle_time
         is_head = request.method == "HEAD"
         return encode_answer(refusal.status, form, text, idle_time, refusal.fields, is_head, refusal.members)
 
 
-class Refusals:
-    """Logs what publishers were refused: the first of each status at once, then a line a minute with the count.
+def log_refusal(status: int, target: Target, peer: object, text: str) -> None:
+    """Log what a publisher was refused, as most libraries do not show it to their user.
 
-    A publisher with a wrong key says so a thousand times a second, and most libraries do not show it to their user.
+    ``text`` may quote what a stranger sent, so it is escaped.
     """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._logged_at: dict[int, float] = {}
-        self._unlogged: dict[int, int] = {}
-
-    def add(self, status: int, target: Target, peer: object, text: str) -> None:
-        """Log or count one refusal; ``text`` may quote what a stranger sent, so it is escaped."""
-        now = self._clock()
-        unlogged = self._unlogged.get(status, 0)
-        if status in self._logged_at and now - self._logged_at[status] < LOG_EVERY:
-            self._unlogged[status] = unlogged + 1
-            return
-        self._logged_at[status], self._unlogged[status] = now, 0
-        more = f" ({unlogged} more with {status} before it)" if unlogged else ""
-        shown = text.encode("unicode_escape").decode()
-        realm = target.realm[:100].encode("unicode_escape").decode()
-        log.warning("realm %s: refused to %s for %s: %d %s%s", realm, target.endpoint, peer, status, shown, more)
+    shown = text.encode("unicode_escape").decode()
+    realm = target.realm[:100].encode("unicode_escape").decode()
+    extra = {"realm": realm, "peer": str(peer[0]) if isinstance(peer, tuple) else "unix", "status": status}
+    log.warning("realm %s: refused to %s for %s: %d %s", realm, target.endpoint, peer, status, shown, extra=extra)
 
 
 def check_sizes(items: tuple[Item, ...], item_max: int) -> None:

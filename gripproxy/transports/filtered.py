@@ -76,7 +76,8 @@ class FilteredStream(StreamHold):
             self._line.put(None, lambda _: do())
 
     def _give_up(self) -> None:
-        log.warning("%s: too much waits for a filter of %s; the stream is cut", self.route.id, ", ".join(self.channels))
+        text, names = "%s: too much waits for a filter of %s; the stream is cut", self.channels[:5]
+        log.warning(text, self.route.id, ", ".join(names), extra={**self.log_extra, "channels": names})
         self.break_off("filter")
 
     # Slow clients

@@ -330,7 +330,8 @@ class LinkedStream(FilteredStream):
             instruct = replace(instruct, body=b"")
         self.uri = uri
         if instruct.hold == "response":
-            log.warning("%s: the next link %s asks for a response hold; the stream ends", self.route.id, uri)
+            text = "%s: the next link %s asks for a response hold; the stream ends"
+            log.warning(text, self.route.id, uri, extra=self.log_extra)
             self.break_off("link")
             return
         if instruct.hold is not None:
@@ -388,7 +389,7 @@ class LinkedStream(FilteredStream):
             return
         pause = retry_pause(self._attempts)
         if pause is None:
-            log.warning("%s: gave up on a next link: %s", self.route.id, reason)
+            log.warning("%s: gave up on a next link: %s", self.route.id, reason, extra=self.log_extra)
             self.break_off("link")
             return
         self._attempts += 1
@@ -434,7 +435,8 @@ class LinkedStream(FilteredStream):
         for channel, skipped in lag.skipped(lambda channel: self.holds.history.arrived(realm, channel, -1)):
             if skipped is None and channel not in self.reception.ids:
                 # Nothing would ever show that it is missing.
-                log.warning("%s: cut a slow client: channel %r is not remembered that long", self.route.id, channel)
+                text, extra = "%s: cut a slow client: channel %r is not remembered that long", {"channels": (channel,)}
+                log.warning(text, self.route.id, channel, extra={**self.log_extra, **extra})
                 self.break_off("slow")
                 return
             for item in skipped or ():
@@ -482,7 +484,10 @@ class LinkedStream(FilteredStream):
             return
         if self.link is None:
             names = ", ".join(sorted(self._gapped))
-            log.info("%s: channels %s: a gap that nothing can close; the stream is cut", self.route.id, names)
+            extra = {**self.log_extra, "channels": sorted(self._gapped)[:5]}
+            log.info(
+                "%s: channels %s: a gap that nothing can close; the stream is cut", self.route.id, names, extra=extra
+            )
             self.break_off("gap")
         elif not self._link_at:
             self._follow(self._needed)

@@ -205,7 +205,9 @@ class ClientConnection(web.RequestHandler):
         """Refuse a head that is too large before its end has come."""
         transport = self.transport
         if transport is not None and not transport.is_closing():
-            log.info("%s: refused a request: its header is too large", _peer(transport))
+            log.info(
+                "%s: refused a request: its header is too large", _peer(transport), extra={"peer": _peer(transport)}
+            )
             transport.write(encode_response(431, b"", TEXT, TOO_LARGE, is_last=True))
             transport.close()
 
@@ -275,7 +277,8 @@ class ClientConnection(web.RequestHandler):
         if status < 500:
             status, text = self._reason_to_refuse(exc)
             kind = "not HTTP" if isinstance(exc, BadHttpMethod) else str(message or exc).partition("\n")[0]
-            log.info("%s: refused a malformed request: %s", request.remote, kind[:200])
+            extra = {"peer": request.remote or "unix"}
+            log.info("%s: refused a malformed request: %s", request.remote, kind[:200], extra=extra)
         else:
             log.error("%s: a fault of the proxy", request.remote, exc_info=exc)
             text = b"Internal error.\n"

@@ -115,7 +115,7 @@ class WebSocketHold(Hold):
 
     def _break_off(self, error: FrameError) -> None:
         """Fail the connection (RFC 6455 7.1.7): the client is told why, and not listened to any more."""
-        log.info("%s: closed a client with %d: %s", self.route.id, error.code, error.reason)
+        log.info("%s: closed a client with %d: %s", self.route.id, error.code, error.reason, extra=self.log_extra)
         self._end_by("protocol")
         self._lose_leg()
         self.close(error.code, error.reason)
@@ -221,7 +221,8 @@ class WebSocketHold(Hold):
             self._sieve.in_turn(do)
 
     def _give_up(self) -> None:
-        log.warning("%s: too much waits for a filter of %s", self.route.id, ", ".join(self.channels[:5]))
+        extra = {**self.log_extra, "channels": self.channels[:5]}
+        log.warning("%s: too much waits for a filter of %s", self.route.id, ", ".join(self.channels[:5]), extra=extra)
         self._end_by("filter")
         self._lose_leg()
         self.close(1013, "too slow")
@@ -292,14 +293,14 @@ class WebSocketHold(Hold):
         if self.is_client_closing and not self.has_closed:
             self.close(self._close_code)
             return
-        log.info("%s: disconnected a client: %s", self.route.id, reason)
+        log.info("%s: disconnected a client: %s", self.route.id, reason, extra=self.log_extra)
         self._end_by("backend")
         if self.connection is not None:
             self.connection.abort()
 
     def fail(self, reason: str) -> None:
         """Close with 1011: the backend failed."""
-        log.info("%s: closed a client with 1011: %s", self.route.id, reason)
+        log.info("%s: closed a client with 1011: %s", self.route.id, reason, extra=self.log_extra)
         self._end_by("backend")
         self.close(1011, reason)
 
@@ -345,10 +346,10 @@ class WebSocketHold(Hold):
         try:
             Channel(name)
         except InstructError as error:
-            log.info("%s: ignored a subscription: %s", self.route.id, error)
+            log.info("%s: ignored a subscription: %s", self.route.id, error, extra=self.log_extra)
             return
         if len(filters) > FILTERS_MAX:
-            log.info("%s: channel %r: more than %d filters", self.route.id, name, FILTERS_MAX)
+            log.info("%s: channel %r: more than %d filters", self.route.id, name, FILTERS_MAX, extra=self.log_extra)
             self._lose_leg()
             self.fail(f"too many filters for channel {name[:60]!r}")
             return
@@ -357,7 +358,8 @@ class WebSocketHold(Hold):
             return
         if len(self.channels) >= self.holds.limits.channels_per_connection:
             self.holds.metrics.channels_left_out += 1
-            log.warning("%s: a WebSocket asks for more channels than limits.channels_per_connection", self.route.id)
+            text = "%s: a WebSocket asks for more channels than limits.channels_per_connection"
+            log.warning(text, self.route.id, extra=self.log_extra)
             return
         self.channels += (name,)
         self._filter(name, filters)

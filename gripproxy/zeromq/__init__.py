@@ -10,7 +10,6 @@ Whoever can connect can publish.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from gripproxy.subscriptions import Subscriptions
 from gripproxy.transports import Outcome
 from gripproxy.transports.holds import Hold, Holds
 from gripproxy.zeromq.commands import Commands
-from gripproxy.zeromq.faults import Faults
+from gripproxy.zeromq.faults import log_fault
 from gripproxy.zeromq.inputs import FULL_TICK, TURN_BYTES, TURN_MESSAGES, Intake, read_pull, read_sub
 from gripproxy.zeromq.presence import Presence
 from gripproxy.zeromq.sockets import Publisher, Sockets, require_pyzmq
@@ -56,15 +55,13 @@ class Zeromq:
         holds: Holds,
         refresh: Callable[[list[Hold]], None],
         instance: str,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``refresh`` has holds ask their backends; ``instance`` tells this process from others."""
         self._settings = config.zeromq
         self._subscriptions = subscriptions
         self._message_max = config.control.max_body
         self._metrics = metrics
-        self._intake = Intake(config, bus, metrics, clock)
-        self._faults = Faults(clock)
+        self._intake = Intake(config, bus, metrics)
         self._presence: Presence | None = None
         self._commands: Commands | None = None
         self._statistics: Statistics | None = None
@@ -78,7 +75,7 @@ class Zeromq:
         if config.zeromq.command or config.zeromq.stats:
             self._presence = self._watch(config, holds, instance)
             if config.zeromq.command:
-                self._commands = Commands(config, bus, metrics, self._presence, holds, refresh, clock)
+                self._commands = Commands(config, bus, metrics, self._presence, holds, refresh)
 
     def _watch(self, config: Config, holds: Holds, instance: str) -> Presence:
         """Have the holds tell of themselves; where nobody asks, they have nobody to tell."""
@@ -163,7 +160,7 @@ class Zeromq:
         self._metrics.zeromq_statistics += 1
         if not self._publisher.send(data):
             self._metrics.zeromq_overflows += 1
-            self._faults.add("stats", f"a subscriber has not taken {STATISTICS_QUEUE} messages, and loses more")
+            log_fault("stats", f"a subscriber has not taken {STATISTICS_QUEUE} messages, and loses more")
 
     def _tell(self, realm: str, channel: str, is_subscribed: bool) -> None:
         """Tell the publishers at SUB of a channel."""

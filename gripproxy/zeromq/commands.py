@@ -31,7 +31,7 @@ from gripproxy.grip.zeromq import (
 from gripproxy.metrics import Metrics
 from gripproxy.transports.holds import Hold, Holds
 from gripproxy.transports.websocket import WebSocketHold
-from gripproxy.zeromq.faults import Faults
+from gripproxy.zeromq.faults import log_fault
 from gripproxy.zeromq.inputs import check_size
 from gripproxy.zeromq.presence import Presence
 
@@ -52,7 +52,6 @@ class Commands:
         presence: Presence,
         holds: Holds,
         refresh: Callable[[list[Hold]], None],
-        clock: Callable[[], float],
     ) -> None:
         """``refresh(holds)`` has holds ask their backends, not all at once."""
         settings = config.zeromq
@@ -62,7 +61,6 @@ class Commands:
         self._presence = presence
         self._holds = holds
         self._refresh_holds = refresh
-        self._faults = Faults(clock)
         # Libraries put their own host for the star.
         addresses = {"command": settings.command, "publish-pull": settings.pull}
         if not settings.sub_connect:
@@ -109,14 +107,14 @@ class Commands:
     async def _publish(self, args: Mapping[str, Any]) -> Reply:
         if self._bus.is_full:
             reason = "too much is published and not written yet (limits.backlog)"
-            self._faults.add("command", f"refused to publish: {reason}")
+            log_fault("command", f"refused to publish: {reason}")
             return Reply(reason, SERVICE_UNAVAILABLE)
         try:
             items = parse_published(args)
             for index, item in enumerate(items):
                 check_size(item, self._item_max, f"Invalid format: items[{index}]")
         except ItemError as error:
-            self._faults.add("command", f"refused to publish: {error}")
+            log_fault("command", f"refused to publish: {error}")
             return Reply(str(error), BAD_REQUEST)
         reply = await self._over_the_bus(self._bus.publish(self._realm, items))
         if not reply.condition:
@@ -135,7 +133,7 @@ class Commands:
             if not isinstance(error, OSError):
                 raise
             reason = f"the bus is unavailable ({type(error).__name__})"
-            self._faults.add("command", reason)
+            log_fault("command", reason)
             return Reply(reason, SERVICE_UNAVAILABLE)
         return Reply()
 

@@ -9,7 +9,7 @@ from gripproxy.errors import ItemError
 from gripproxy.grip.item import Item
 from gripproxy.grip.zeromq import parse_message
 from gripproxy.metrics import Metrics
-from gripproxy.zeromq.faults import Faults
+from gripproxy.zeromq.faults import log_fault
 
 log = logging.getLogger("gripproxy.zeromq")
 
@@ -25,11 +25,10 @@ FULL_TICK = 0.01
 class Intake:
     """What becomes of messages: their items go to the bus, what is wrong is dropped."""
 
-    def __init__(self, config: Config, bus: Bus, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(self, config: Config, bus: Bus, metrics: Metrics) -> None:
         self._realm = config.zeromq.realm
         self._bus = bus
         self._metrics = metrics
-        self._faults = Faults(clock)
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -50,7 +49,7 @@ class Intake:
                 check_size(item, self._item_max, "item")
             except ItemError as error:
                 self._metrics.zeromq_messages["refused"] += 1
-                self._faults.add(name, f"dropped a message: {error}")
+                log_fault(name, f"dropped a message: {error}")
             else:
                 items.append(item)
         if not items:
@@ -60,7 +59,7 @@ class Intake:
         except Exception as error:
             self._metrics.bus_errors += 1
             self._metrics.zeromq_messages["lost"] += len(items)
-            self._faults.add(f"{name} to the bus", f"lost {len(items)} items ({type(error).__name__})")
+            log_fault(f"{name} to the bus", f"lost {len(items)} items ({type(error).__name__})")
             if not isinstance(error, OSError):
                 log.exception("the bus failed")
             return

@@ -121,7 +121,9 @@ def start_door(
     file = processes.folder / f"door-{port}.toml"
     file.write_text(toml)
     command = (sys.executable, "-m", "gripproxy", "run", "--config", str(file))
-    variables = {"PYTHONPATH": str(ROOT), **(environment or {})}
+    # Tests that share a proxy each look for their own lines in its log.
+    whole_log = {} if "[log]" in toml else {"GRIPPROXY__LOG__REPEATS": "0"}
+    variables = {"PYTHONPATH": str(ROOT), **whole_log, **(environment or {})}
     process = processes.start("proxy", *command, environment=variables, ports=[port, control])
     return Door(process, port, control)
 

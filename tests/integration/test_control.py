@@ -565,7 +565,7 @@ def test_refusals_do_not_flood_the_log(proxy: Proxy) -> None:
     for _ in range(30):
         ask(proxy, "POST", "/realm/other/publish/", batch())
 
-    assert len([line for line in proxy.process.output().splitlines() if " 401 " in line]) <= 1
+    assert len([line for line in proxy.process.output().splitlines() if " 401 " in line]) <= 10
 
 
 def test_malformed_requests_do_not_flood_the_log(proxy: Proxy) -> None:

@@ -252,8 +252,8 @@ def test_garbage_is_dropped_and_logged(inputs: Inputs, hold: Callable[[str], Str
 
     assert b"published\n" == stream.line()
     output = inputs.proxy.process.output()
-    assert 1 == output.count("zeromq.pull: dropped a message: ")
-    assert 1 == output.count("zeromq.sub: dropped a message: ")
+    assert 1 <= output.count("zeromq.pull: dropped a message: ") <= 10
+    assert 1 <= output.count("zeromq.sub: dropped a message: ") <= 10
     assert "Traceback" not in output
 
 

@@ -15,7 +15,7 @@ from gripproxy.config import Config, File, Realm, Server
 from gripproxy.config import Route as RouteConfig
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields, pack_fields
-from gripproxy.links import AT_ONCE, BODY_MAX, KEPT_BODY_MAX, LOG_EVERY, PACES_MAX, Answer, Failures, Links, resolve
+from gripproxy.links import AT_ONCE, BODY_MAX, KEPT_BODY_MAX, PACES_MAX, Answer, Links, resolve
 from gripproxy.routes import Route, Routes
 from gripproxy.targets import Target
 
@@ -544,19 +544,6 @@ def test_a_slow_backend_does_not_keep_others_waiting() -> None:
         await asyncio.gather(other, *slow)
 
     run(test)
-
-
-def test_the_log_is_not_flooded_when_a_backend_is_down(caplog: pytest.LogCaptureFixture) -> None:
-    world, failures = World(), Failures()
-    other = replace(world.route, id="another")
-    for number in range(1000):
-        failures.add(world.route, f"{NEXT}{number}", BackendError("refused"), number / 100)
-    failures.add(other, NEXT, BackendError("refused"), 5.0)
-    failures.add(world.route, NEXT, BackendError("refused"), LOG_EVERY)
-    first, second, third = (record.getMessage() for record in caplog.records)
-    assert f"{world.route.id}: next link {NEXT}0: refused" == first
-    assert f"another: next link {NEXT}: refused" == second
-    assert f"{world.route.id}: next link {NEXT}: refused (999 more before it)" == third
 
 
 # --- gone links

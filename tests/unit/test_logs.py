@@ -1,13 +1,19 @@
 """Log lines as text and as JSON."""
 
+import asyncio
 import json
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from gripproxy import logs, repeats
 from gripproxy.config import Log
 from gripproxy.logs import configure
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +88,54 @@ def test_the_access_log_is_on_when_asked_for(capsys: pytest.CaptureFixture[str],
     configure(Log(access=access))
     logging.getLogger("gripproxy.access").info("GET /")
     assert access == ("GET /" in capsys.readouterr().err)
+
+
+def test_members_stand_beside_the_message_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that are known; what else a record has is nobody's business."""
+    configure(Log(json=True))
+    extra = {"route": "web", "peer": "192.0.2.1", "backend": "http://b:1", "channel": "", "secret": "x"}
+    logging.getLogger("gripproxy.x").warning("down", extra=extra)
+    entry = json.loads(capsys.readouterr().err)
+    assert {"route": "web", "peer": "192.0.2.1", "backend": "http://b:1"}.items() <= entry.items()
+    assert {"channel", "secret", "repeats", "taskName"}.isdisjoint(entry)
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_what_is_alike_is_summed_up(capsys: pytest.CaptureFixture[str], is_json: bool) -> None:
+    configure(Log(json=is_json))
+    for _ in range(500):
+        logging.getLogger("gripproxy.x").warning("down", extra={"route": "web"})
+    (handler,) = logging.getLogger().handlers
+    handler.close()
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert 10 == len(lines)
+    if is_json:
+        assert {"message": "down", "route": "web", "repeats": 490}.items() <= json.loads(last).items()
+    else:
+        assert last.endswith(" WARNING gripproxy.x: down (and 490 more like it)")
+
+
+def test_sums_are_written_when_they_are_due(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "SUM_UP_EVERY", 0.0)
+    monkeypatch.setattr(repeats, "PERIOD", 0.0)
+    configure(Log())
+    for _ in range(11):
+        logging.getLogger("gripproxy.x").warning("down")
+
+    async def wait() -> None:
+        summing = asyncio.create_task(logs.sum_up())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        summing.cancel()
+
+    asyncio.run(wait())
+    assert capsys.readouterr().err.endswith("down (and 1 more like it)\n")
+
+
+def test_every_member_is_documented_and_no_other() -> None:
+    section = DOCUMENT.read_text(encoding="utf-8").partition("\n## What is in the log\n")[2].partition("\n## ")[0]
+    rows = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in section.splitlines() if line.startswith("| `")]
+    assert {*logs.MEMBERS, "traceback"} == {name for names in rows for name in names}

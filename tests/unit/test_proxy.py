@@ -8,7 +8,6 @@ import pytest
 from gripproxy.config import Config
 from gripproxy.config import Route as RouteConfig
 from gripproxy.errors import BackendError
-from gripproxy.links import Failures
 from gripproxy.proxy import Proxy
 from gripproxy.routes import Routes
 from gripproxy.transports import Follow
@@ -25,8 +24,6 @@ def test_whatever_happens_to_a_link_the_stream_is_told(fault: Exception, caplog:
     assert isinstance(follow, Follow)
 
     class Links:
-        failures = Failures()
-
         async def fetch(self, *arguments: Any) -> Any:
             raise fault
 

@@ -51,7 +51,6 @@ class Asked(World):
             self.presence,
             self.holds,
             self.refreshed.extend,
-            lambda: 0.0,
         )
 
     def ask(self, method: bytes, **args: Any) -> dict[bytes, Any]:

@@ -41,19 +41,11 @@ class Bus:
     async def close(self) -> None: ...
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def take(bus: Bus, messages: list[list[bytes]], max_item: int = 0) -> Metrics:
     settings = Settings(pull="tcp://127.0.0.1:1", realm="r")
     config = Config(routes=ROUTES, zeromq=settings, realms={"r": Realm(max_item=max_item)})
     metrics = Metrics()
-    asyncio.run(Intake(config, bus, metrics, Clock()).publish("pull", messages, read_pull))
+    asyncio.run(Intake(config, bus, metrics).publish("pull", messages, read_pull))
     return metrics
 
 
@@ -71,7 +63,10 @@ def test_a_wrong_message_is_dropped_and_the_others_are_not(caplog: pytest.LogCap
 
     assert [("r", (ITEM,))] == bus.published
     assert (1, 2) == (metrics.zeromq_messages["published"], metrics.zeromq_messages["refused"])
-    assert ["zeromq.pull: dropped a message: item: does not contain 'channel'"] == caplog.messages
+    assert [
+        "zeromq.pull: dropped a message: item: does not contain 'channel'",
+        "zeromq.pull: dropped a message: neither JSON after J nor a typed netstring: byte 0: a length is missing",
+    ] == caplog.messages
 
 
 def test_nothing_is_published_of_wrong_messages_alone() -> None:
@@ -117,7 +112,7 @@ def test_a_message_to_subscribers_is_channel_and_item(parts: list[bytes]) -> Non
 def test_an_intake_is_full_when_its_bus_is() -> None:
     has_room = True
     bus = LocalBus(lambda realm, items: None, Metrics(), has_room=lambda: has_room)
-    intake = Intake(Config(routes=ROUTES), bus, Metrics(), lambda: 0.0)
+    intake = Intake(Config(routes=ROUTES), bus, Metrics())
     assert not intake.is_full
     has_room = False
     assert intake.is_full
