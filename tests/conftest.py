@@ -42,6 +42,7 @@ PROGRAMS = {
     "nginx": Program(("nginx", "/usr/sbin/nginx"), "apt-get install nginx-light", "brew install nginx"),
     "node": Program(("node", "nodejs"), "apt-get install nodejs", "brew install node"),
     "npm": Program(("npm",), "apt-get install npm", "brew install node"),
+    "promtool": Program(("promtool",), "apt-get install prometheus", "brew install prometheus"),
     "pushpin": Program(("pushpin",), "apt-get install pushpin", "brew install pushpin"),
     "redis-server": Program(("redis-server",), "apt-get install redis-server", "brew install redis"),
 }

@@ -5,6 +5,7 @@ What they say of it is tested elsewhere: examples in `tests/integration`, settin
 
 import ast
 import importlib.util
+import json
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -19,6 +20,7 @@ from gripproxy.changes import APPLIED, APPLIED_WHOLE
 from gripproxy.config import Config, setting_types
 from gripproxy.config.reader import inner_struct
 from gripproxy.errors import ConfigError
+from gripproxy.metrics import METERS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -259,6 +261,68 @@ def problem_of(path: Path) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+ALERTS = (ROOT / "docs" / "prometheus" / "alerts.yml").read_text()
+DASHBOARD = (ROOT / "docs" / "grafana.json").read_text()
+
+# What Prometheus, not the proxy, puts to each series.
+OF_PROMETHEUS = {"instance", "job", "le"}
+
+
+def queries(node: object) -> Iterator[str]:
+    """The queries of a dashboard, wherever they stand."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name in ("expr", "query") and isinstance(value, str):
+                yield value
+            else:
+                yield from queries(value)
+    elif isinstance(node, list):
+        for one in node:
+            yield from queries(one)
+
+
+def series() -> dict[str, set[str]]:
+    """Every name that can be scraped, and the labels that it has."""
+    found = {"gripproxy_build_info": {"version", "python"}}
+    for meter in METERS:
+        suffixes = ("_bucket", "_sum", "_count") if meter.kind == "histogram" else ("",)
+        found |= {meter.full_name + suffix: set(meter.labels) for suffix in suffixes}
+    return found
+
+
+@pytest.mark.parametrize("text", [ALERTS, "\n".join(queries(json.loads(DASHBOARD)))], ids=["alerts", "dashboard"])
+def test_alerts_and_dashboard_ask_for_what_there_is(text: str) -> None:
+    """Names, and the labels that are matched or summed by."""
+    known = series()
+    asked = re.findall(r"\b(gripproxy_\w+)(?:\{([^}]*)\})?", text)
+    assert len({name for name, _ in asked}) > 10
+    assert set() == {name for name, _ in asked} - set(known)
+    for name, matchers in asked:
+        assert set() == set(re.findall(r"(\w+)(?:=~?|!=)", matchers)) - known[name] - OF_PROMETHEUS, name
+    for labels, name in re.findall(r"by \(([^)]*)\) \((?:rate\()?(gripproxy_\w+)", text):
+        assert set() == set(re.findall(r"\w+", labels)) - known[name] - OF_PROMETHEUS, name
+
+
+def test_every_panel_has_a_place_of_its_own() -> None:
+    panels = json.loads(DASHBOARD)["panels"]
+    assert len(panels) == len({panel["id"] for panel in panels})
+    places = [
+        (column, line)
+        for panel in panels
+        for column in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for line in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(places) == len(set(places))
+    assert max(column for column, _ in places) < 24
+
+
+def test_it_is_said_of_every_alert_what_to_do() -> None:
+    alerts = set(re.findall(r"- alert: (\w+)", ALERTS))
+    told = [cells for cells in rows(TEXTS["docs/metrics.md"]) if cells[0].startswith("`Gripproxy")]
+    assert alerts == {name for cells in told for name in code(cells[0])}
+    assert all(cells[2] for cells in told)
 
 
 def test_metrics_that_are_named_exist() -> None:
