@@ -39,13 +39,15 @@ class Moments:
 class _Channel:
     """What is known of one channel: serials of all its items, and of those in the chain, each in rising order."""
 
-    __slots__ = ("chain", "front", "is_ended", "serials", "size")
+    __slots__ = ("chain", "front", "is_broken", "is_ended", "serials", "size")
 
     def __init__(self) -> None:
         self.serials: deque[int] = deque()
         self.chain: deque[int] = deque()
         self.front: str | None = None  # the id of the item that should have come before the chain
         self.is_ended = False  # an item without id came: whatever follows need not name its predecessor
+        # The chain was forgotten once: items behind its beginning may have gone out before that, out of their turn.
+        self.is_broken = False
         self.size = 0
 
 
@@ -152,7 +154,7 @@ class History:
         for index in range(len(items) - 1, -1, -1):
             if items[index].id == last_id:
                 return items[index + 1 :]
-        return items if items[0].prev_id == last_id else None
+        return items if items[0].prev_id == last_id and not channel.is_broken else None
 
     def arrived(self, key: Hashable, serial: int) -> list[Item]:
         """The channel's items that came after this serial, in their order."""
@@ -175,6 +177,7 @@ class History:
         for channel in self._channels.values():
             channel.chain.clear()
             channel.front = None
+            channel.is_broken = True
 
     def _drop_oldest(self, key: Hashable) -> int:
         channel = self._channels[key]

@@ -273,7 +273,7 @@ def self_signed() -> tuple[bytes, bytes]:
 def test_certificates_are_described_with_their_names_and_ends(tmp_path: Path) -> None:
     files = [
         write_certificate(tmp_path / "one.pem", ["one.test", "*.one.test"]),
-        write_certificate(tmp_path / "two.pem", [], 86_400 * 3 + 60),
+        write_certificate(tmp_path / "two.pem", [], 86_400 * 3.5),
     ]
     path = tmp_path / "config.toml"
     path.write_text("[server]\ncertificate = ['one.pem', 'two.pem']\n[[routes]]\nbackends = 'http://a'\n")

@@ -212,6 +212,14 @@ def test_who_keeps_nothing_any_more_pretends_nothing() -> None:
     assert (None, 2, 3) == (history.since("k", "2"), history.expired, history.serial)
 
 
+def test_behind_a_break_only_what_came_since_is_known() -> None:
+    """2 and 3 went out before 1, and that was forgotten: who is at 0 lacks more than 1."""
+    history = filled(History(items_max=1), item("2", "1"), item("3", "2"))
+    history.break_chains()
+    filled(history, item("1", "0"))
+    assert (None, []) == (history.since("k", "0"), history.since("k", "1"))
+
+
 def test_what_the_total_bound_pushes_out_is_expired() -> None:
     """Of its channel nothing may be left, so only the number tells that something was there."""
     history = History(total=2 * ITEM_OVERHEAD)
