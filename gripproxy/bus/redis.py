@@ -4,8 +4,8 @@
 
 A batch is one entry, so it is there whole or not at all, and everybody sees all entries in one order. Nobody is
 subscribed to anything: each process reads on from the entry that it read last, so what a broken connection, a pause or
-a restart of Redis keeps from it comes later, not never. Where that cannot be shown, `on_gap` is told, and the holds
-ask their backends; nothing is assumed to have arrived.
+a restart of Redis keeps from it comes later, not never. Where that cannot be shown, the holds of all realms ask their
+backends (`on_recover`); nothing is assumed to have arrived.
 
 Redis acknowledges entries, a fail-over may forget them all the same. Every process therefore appends what it published
 in the last seconds once more when it finds another server; the numbers of the entries show who had them already.
@@ -78,8 +78,8 @@ class RedisBus:
     """The bus at a ``redis://`` or ``rediss://`` URL.
 
     ``has_room()`` tells whether this process can take more; until then entries stay in Redis, for ``keep`` seconds.
-    ``sink(realm, items)`` takes every batch, ``on_recover(realm)`` every request to recover; ``on_gap()`` is called
-    when something may be lost.
+    ``sink(realm, items)`` takes every batch, ``on_recover(realm)`` every request to recover, and with None for every
+    realm whatever may be lost.
     """
 
     def __init__(
@@ -318,6 +318,8 @@ class RedisBus:
         if self._position is None:
             newest: Any = await self._reader.xrevrange(self._key, count=1)
             self._position = newest[0][0] if newest else _START
+            # Who is held already may lack what others published before this.
+            self._on_recover(None)
             return
         if self._position == _START or await self._reader.xrange(self._key, self._position, self._position):
             return

@@ -351,6 +351,19 @@ def test_a_recovery_that_one_is_asked_for_is_everyones(redis: Redis, node: Calla
         client.close()
 
 
+def test_who_is_held_before_the_bus_is_there_asks_when_it_is(
+    redis: Redis, node: Callable[[str], Proxy], polls: str
+) -> None:
+    """Others may have published by then, and this proxy begins to read behind that."""
+    one = node(polls)
+    client = held(one)
+    redis.start()
+
+    wait_for(lambda: Poller.asked == 2, "the hold is not asked again")
+    assert 0 == metric(one, "bus_gaps_total")
+    client.close()
+
+
 def test_a_hole_is_noticed_and_the_holds_ask(redis: Redis, node: Callable[[str], Proxy], polls: str) -> None:
     import redis as library
 
