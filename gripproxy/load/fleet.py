@@ -5,7 +5,8 @@
                                  '-- Report <-- tallies of both          table, JSON, plot
 
 Workers and publisher are spawned, told what to do through a pipe each, and die when that pipe ends. The command
-waits for all pipes at once; an interrupt ends the test early, and what there is is counted all the same.
+waits for all pipes at once; an interrupt ends the test early, and what there is is counted all the same. It is noted
+by a handler of the signal: the exception that Python raises else may come where it is dropped, as in a finalizer.
 """
 
 import contextlib
@@ -62,6 +63,7 @@ class Fleet:
     tallies: list[Tally] = field(default_factory=list)
     publication: Publication | None = None
     done: set[int] = field(default_factory=set)
+    is_interrupted: bool = False
 
     def start(self) -> None:
         """Spawn the processes, deaf to interrupts, which a terminal sends to all of them."""
@@ -95,22 +97,27 @@ class Fleet:
         self.processes.append(process)
 
     def await_ready(self) -> None:
-        """Until every connection is held or given up."""
-        self._hear(lambda: len(self.members) == self.plan.processes)
+        """Until every connection is held or given up, or the test is interrupted."""
+        self._hear(lambda: self.is_interrupted or len(self.members) == self.plan.processes)
 
     def settle(self) -> None:
         """Let the proxy come to rest."""
         self._phase("settling")
         end = time.monotonic() + self.plan.settle_seconds
-        self._hear(lambda: time.monotonic() >= end)
+        self._hear(lambda: self.is_interrupted or time.monotonic() >= end)
 
     def publish(self) -> None:
-        """Until everything is published."""
+        """Until everything is published, or what is published when the test is interrupted."""
+        if self.is_interrupted:
+            return
         self._phase("publishing" if self.plan.limit else "holding")
         for pipe in self.pipes[:-1]:
             pipe.send(("begin", None))
         self.pipes[-1].send(("start", [self.members[number] for number in range(self.plan.processes)]))
-        self._hear(lambda: self.publication is not None)
+        self._hear(lambda: self.is_interrupted or self.publication is not None)
+        if self.publication is None:
+            self.pipes[-1].send(("stop", None))
+            self._hear(lambda: self.publication is not None)
 
     def finish(self) -> None:
         """Until every worker has counted; what a process that does not answer has seen is missing."""
@@ -122,11 +129,10 @@ class Fleet:
         end = time.monotonic() + self.plan.stall + FINISH_TIMEOUT
         self._hear(lambda: len(self.tallies) == self.plan.processes or time.monotonic() > end)
 
-    def interrupt(self) -> None:
-        """Stop publishing early, if it has begun."""
-        if self.progress.phase in ("publishing", "holding") and self.publication is None:
-            self.pipes[-1].send(("stop", None))
-            self._hear(lambda: self.publication is not None)
+    def interrupt(self, *_: object) -> None:
+        """End the test early; one more interrupt ends the command at once."""
+        self.is_interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def close(self) -> None:
         """End all processes."""
@@ -193,32 +199,28 @@ def run_load(plan: Plan, show: Callable[[Progress], None]) -> Report:
     check_reachable(plan)
     fleet = Fleet(plan, show)
     before = Usage.of(plan.pids)
-    held = start = end = before
-    is_interrupted = False
+    handler = signal.signal(signal.SIGINT, fleet.interrupt)
     try:
         fleet.start()
-        try:
-            fleet.await_ready()
-            if not any(map(sum, fleet.members.values())):
-                fleet.finish()
-                raise BackendError(f"no connection was held: {_most_frequent(fleet.tallies)}")
-            fleet.settle()
-            held = start = Usage.of(plan.pids)
-            fleet.publish()
-        except KeyboardInterrupt:
-            is_interrupted = True
-            fleet.interrupt()
+        fleet.await_ready()
+        if not fleet.is_interrupted and not any(map(sum, fleet.members.values())):
+            fleet.finish()
+            raise BackendError(f"no connection was held: {_most_frequent(fleet.tallies)}")
+        fleet.settle()
+        start = Usage.of(plan.pids)
+        fleet.publish()
         fleet.finish()
         end = Usage.of(plan.pids)
     finally:
+        signal.signal(signal.SIGINT, handler)
         fleet.close()
     publication = fleet.publication or Publication()
     if publication.hopeless is not None:
         raise BackendError(f"nothing could be published: {publication.hopeless}")
     if len(fleet.tallies) < plan.processes:
         raise BackendError("a process of the load test did not answer")
-    usage = Usage(end.cpu_seconds - start.cpu_seconds, held.memory - before.memory)
-    return build_report(plan, fleet.tallies, publication, usage, is_interrupted)
+    usage = Usage(end.cpu_seconds - start.cpu_seconds, start.memory - before.memory)
+    return build_report(plan, fleet.tallies, publication, usage, fleet.is_interrupted)
 
 
 def _most_frequent(tallies: Sequence[Tally]) -> str:

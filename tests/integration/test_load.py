@@ -109,15 +109,29 @@ def test_an_interrupt_shows_what_there_is(proxy: Proxy) -> None:
     command.remove("--quiet")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as running:
         assert running.stderr is not None
-        for line in running.stderr:
-            if line.startswith(b"publishing") and b" 0 delivered" not in line:
-                break
+        lines = iter(running.stderr)
+        assert any(line.startswith(b"publishing") and b" 0 delivered" not in line for line in lines)
         running.send_signal(signal.SIGINT)
         output, _ = running.communicate(timeout=LIMIT)
         report = json.loads(output)
 
     assert (0, True) == (running.returncode, report["is_interrupted"])
     assert 0 < report["deliveries"] == report["expected"]
+
+
+def test_an_interrupt_before_anything_is_published(proxy: Proxy) -> None:
+    command = [*LOAD, *at(proxy), "-c", "5", "-n", "5", "--settle", "3600"]
+    command.remove("--quiet")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as running:
+        assert running.stderr is not None
+        lines = iter(running.stderr)
+        assert any(line.startswith(b"settling") for line in lines)
+        running.send_signal(signal.SIGINT)
+        output, _ = running.communicate(timeout=LIMIT)
+        report = json.loads(output)
+
+    assert (0, True, 5) == (running.returncode, report["is_interrupted"], report["connections_held"])
+    assert (0, 0) == (report["messages"], report["deliveries"])
 
 
 class Liar:
