@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help
 help:
 	@echo "make run         headline example and proxy together: http://$(LISTEN)/, Ctrl-C stops both"
-	@echo "make test        every test (make test PYTEST='tests/unit -x' for some)"
+	@echo "make test        every test, several files at a time (make test PYTEST='tests/unit -x' for some, in turn)"
 	@echo "make conformance the protocol's cases against gripproxy and Pushpin, and what they do differently"
 	@echo "make autobahn    every Autobahn case for WebSockets, against both doors (a few minutes)"
 	@echo "make fuzz        search for inputs that a parser takes badly, a minute for each (FUZZ='instruct --seconds 600')"
@@ -32,9 +32,10 @@ run: $(INSTALLED)
 	@exec $(BIN)/python headline_backend/run.py --with-parent \
 		--listen $(LISTEN) --control $(CONTROL) --backend $(BACKEND)
 
+# Files side by side, since most tests wait most of the time; in each file one test after the other.
 .PHONY: test
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest $(if $(PYTEST),$(PYTEST),--numprocesses auto --maxprocesses 4 --dist loadfile)
 
 # The protocol's cases against both proxies (make conformance PROXY=pushpin for one), three to four minutes each.
 .PHONY: conformance

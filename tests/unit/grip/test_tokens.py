@@ -80,9 +80,10 @@ def test_a_key_knows_what_it_is(content: bytes, algorithm: str, can_sign: bool) 
         (private_pem(SMALL_RSA), "1024 bits"),
         (private_pem(EC, serialization.BestAvailableEncryption(b"x")), "passphrase"),
         (b'{"kty": "oct", "k": "c2VjcmV0"}', "JWK"),
-        (
+        pytest.param(
             EC.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo),
             "not PEM",
+            id="DER",
         ),
         (
             EC.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH),

@@ -89,6 +89,7 @@ def test_it_does_not_matter_how_the_bytes_are_cut(data: st.DataObject, messages:
         (sent(TextMessage("a", message_finished=False)), False),
         (sent(TextMessage("a")) + b"\x81", False),
     ],
+    ids=["nothing", "whole", "no end", "first byte", "head", "fragment", "next head"],
 )
 def test_between_messages_nothing_is_kept(data: bytes, expected: bool) -> None:
     frames = Frames(LIMIT)
