@@ -35,7 +35,7 @@ class Delivery:
         self._sessions = sessions if sessions is not None else Sessions(limits)
         self._loop = loop
         self._metrics = metrics
-        self._unheard = Unheard()
+        self._unheard = Unheard(hub.channels)
         self._sequencer = Sequencer()
         self._handle: asyncio.TimerHandle | None = None
         self.configure(limits)

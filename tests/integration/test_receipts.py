@@ -233,7 +233,7 @@ def test_a_publish_to_nobody_is_logged_once_and_counted(case: Case) -> None:
     ask(case, "POST", "/realm/keyed/publish/", [item("hedaline-1")] * 2, Authorization=f"Bearer {KEY}")
     ask(case, "POST", "/realm/keyed/publish/", [item("hedaline-1")], Authorization=f"Bearer {KEY}")
     assert before + 3 == case.door.metric("gripproxy_items_unheard_total")
-    line = "realm keyed: published to 1 channel that nobody has been subscribed to (hedaline-1): is the prefix right?"
+    line = "realm keyed: published to 1 channel that nobody has been subscribed to (hedaline-1): is the name right"
     assert 1 == case.door.new_log().count(line)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from gripproxy import unheard
-from gripproxy.unheard import LOG_EVERY, NAME_MAX, Unheard
+from gripproxy.unheard import LOG_EVERY, LOOKED_AT_MAX, NAME_MAX, Unheard
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def test_the_first_is_told_at_once_and_the_others_together(lines: list[str], cap
 
     said = "that nobody has been subscribed to"
     assert [
-        f"realm r: published to 1 channel {said} (a): is the prefix right?",
-        f"realm r: published to 7 channels {said} (b, c, d, e, f, ...): is the prefix right?",
+        f"realm r: published to 1 channel {said} (a): is the name right, with the route's prefix?",
+        f"realm r: published to 7 channels {said} (b, c, d, e, f, ...): is the name right, with the route's prefix?",
     ] == [record.getMessage() for record in caplog.records]
 
 
@@ -35,6 +35,17 @@ def test_a_realm_does_not_silence_another(caplog: pytest.LogCaptureFixture, line
     channels.add("r", "a", 0.0)
     channels.add("s", "a", 0.0)
     assert ["realm r", "realm s"] == [record.getMessage().partition(":")[0] for record in caplog.records]
+
+
+def test_the_realm_that_has_subscribers_is_named(caplog: pytest.LogCaptureFixture, lines: list[str]) -> None:
+    channels = {("news", "b"): 1, ("default", "a"): 1, ("news", "a"): 1}
+    Unheard(channels).add("default", "a", 0.0)
+    Unheard(channels | {("news", str(number)): 1 for number in range(LOOKED_AT_MAX)}).add("default", "a", 0.0)
+    line = "realm default: published to 1 channel that nobody has been subscribed to (a): "
+    assert [
+        line + "realm news has subscribers of a; is it the one to publish to?",
+        line + "is the name right, with the route's prefix?",
+    ] == caplog.messages
 
 
 def test_a_channel_that_had_subscribers_is_not_told(caplog: pytest.LogCaptureFixture, lines: list[str]) -> None:
