@@ -13,6 +13,7 @@ answer is 200, whatever happens next: client libraries repeat a POST that was an
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import cast
 
 from aiohttp import hdrs, web
@@ -38,6 +39,7 @@ from gripproxy.control.monitor import Monitor
 from gripproxy.control.presence import Presence
 from gripproxy.control.receipt import encode_receipt, parse_wait
 from gripproxy.control.request import (
+    NOT_FOUND,
     Target,
     check_content,
     check_method,
@@ -287,9 +289,13 @@ class Control:
 
     def _refuse(self, request: web.BaseRequest, target: Target, form: str | None, refusal: RefusalError) -> Answer:
         text = str(refusal)[:ERROR_MAX]
-        if target.endpoint in ("publish", "recover"):
+        # A POST to an unknown URL is mostly a publish with a mistake in GRIP_URL.
+        is_lost = target.endpoint in NOT_FOUND and request.method == "POST"
+        if is_lost or target.endpoint in ("publish", "recover"):
             self._metrics.publishes[str(refusal.status)] += 1
-        if target.endpoint in ("publish", "recover", "reload"):
+        if is_lost:
+            log_refusal(refusal.status, replace(target, endpoint="publish"), request.protocol.peername, text)
+        elif target.endpoint in ("publish", "recover", "reload"):
             log_refusal(refusal.status, target, request.protocol.peername, text)
         idle_time = None if refusal.is_last or not request.keep_alive else self._idle_time
         is_head = request.method == "HEAD"
@@ -303,8 +309,9 @@ def log_refusal(status: int, target: Target, peer: object, text: str) -> None:
     """
     shown = text.encode("unicode_escape").decode()
     realm = target.realm[:100].encode("unicode_escape").decode()
-    extra = {"realm": realm, "peer": str(peer[0]) if isinstance(peer, tuple) else "unix", "status": status}
-    log.warning("realm %s: refused to %s for %s: %d %s", realm, target.endpoint, peer, status, shown, extra=extra)
+    address = str(peer[0]) if isinstance(peer, tuple) else "unix"
+    extra = {"realm": realm, "peer": address, "status": status}
+    log.warning("realm %s: refused to %s for %s: %d %s", realm, target.endpoint, address, status, shown, extra=extra)
 
 
 def check_sizes(items: tuple[Item, ...], item_max: int) -> None:

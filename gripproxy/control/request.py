@@ -46,6 +46,8 @@ PATHS = {
     ("recover",): "recover",
     ("realm", "*", "recover"): "recover",
     ("reload",): "reload",
+    ("publish", "publish"): "twice",
+    ("realm", "*", "publish", "publish"): "twice",
     ("realm", "*", "publish", "*"): "channel",
     ("subscriptions", "items"): "subscriptions",
     ("subscriptions", "stream"): "subscription-stream",
@@ -74,7 +76,8 @@ METHODS = {
 }
 
 NOT_FOUND = {
-    "nothing": "Not Found",
+    "nothing": "Not Found. This is the control door, for publishers: POST /publish/. Clients connect to server.listen.",
+    "twice": "Not Found. The control URL (GRIP_URL) has to end before /publish/, which libraries append.",
     "channel": "Publishing to a channel's own URL (FPP) is not served; POST to /realm/NAME/publish/.",
 }
 

@@ -219,7 +219,14 @@ BAD_ITEM = b'{"items":[{"channel":"a","http-stream":{"content":"x"}},%b]}'
             "A request that a web page makes (it has Origin) needs credentials.\n",
         ),
         ("POST", "/realm/nope/publish/", batch(), {}, 404, "There is no realm 'nope'.\n"),
-        ("GET", "/favicon.ico", None, {}, 404, "Not Found\n"),
+        (
+            "GET", "/favicon.ico", None, {}, 404,
+            "Not Found. This is the control door, for publishers: POST /publish/. Clients connect to server.listen.\n",
+        ),
+        (
+            "POST", "/publish/publish/", batch(), {}, 404,
+            "Not Found. The control URL (GRIP_URL) has to end before /publish/, which libraries append.\n",
+        ),
         (
             "POST", "/realm/keyed/publish/channel/", batch(), {}, 404,
             "Publishing to a channel's own URL (FPP) is not served; POST to /realm/NAME/publish/.\n",

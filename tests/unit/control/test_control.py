@@ -15,7 +15,7 @@ from gripproxy.auth import Publishers
 from gripproxy.changes import Outcome
 from gripproxy.config import Config, load
 from gripproxy.control import Control, log_refusal
-from gripproxy.control.request import Target
+from gripproxy.control.request import NOT_FOUND, Target
 from gripproxy.grip import wire
 from gripproxy.grip.item import Item, parse_items
 from gripproxy.hub import Hub
@@ -195,8 +195,10 @@ def test_json_is_answered_to_who_prefers_it() -> None:
         ("/health", "GET", b"", {"Accept": "application/json"}, 200, '{"message":"ok"}\n'),
         ("/ready", "GET", b"", {}, 200, "ready\n"),
         ("/ready", "HEAD", b"", {}, 200, ""),
-        ("/nowhere", "GET", b"", {}, 404, "Not Found\n"),
-        ("/nowhere", "GET", b"", {"Accept": "application/json"}, 404, '{"error":"Not Found"}\n'),
+        ("/nowhere", "GET", b"", {}, 404, f"{NOT_FOUND['nothing']}\n"),
+        ("/nowhere", "GET", b"", {"Accept": "application/json"}, 404, f'{{"error":"{NOT_FOUND["nothing"]}"}}\n'),
+        ("/publish/publish/", "POST", BODY, {}, 404, f"{NOT_FOUND['twice']}\n"),
+        ("/realm/keyed/publish/publish/", "POST", BODY, {}, 404, f"{NOT_FOUND['twice']}\n"),
         (
             "/realm/keyed/publish/channel/", "POST", BODY, {}, 404,
             "Publishing to a channel's own URL (FPP) is not served; POST to /realm/NAME/publish/.\n",
@@ -603,12 +605,22 @@ def test_neither_bodies_nor_tokens_are_logged(caplog: pytest.LogCaptureFixture) 
     assert "confidential" not in caplog.text
 
 
+def test_a_post_to_an_unknown_url_is_logged_like_a_refused_publish(caplog: pytest.LogCaptureFixture) -> None:
+    """Libraries tell nobody that GRIP_URL has a path too much."""
+    Door().ask("/publish/publish/", body=BODY)
+    Door().ask("/favicon.ico", "GET")
+
+    (line,) = caplog.messages
+    assert line.startswith("realm default: refused to publish for ")
+    assert line.endswith(f": 404 {NOT_FOUND['twice']}")
+
+
 def test_refusals_are_logged_with_what_was_refused_to_whom(caplog: pytest.LogCaptureFixture) -> None:
     """What a stranger sent is escaped: a line of the log is one line."""
     log_refusal(401, Target("publish", "a"), ("10.0.0.1", 1), "line\nbreak")
     log_refusal(404, Target("recover", "b\x1b" * 200), "", "no")
 
     first, second = caplog.records
-    assert "realm a: refused to publish for ('10.0.0.1', 1): 401 line\\nbreak" == first.getMessage()
+    assert "realm a: refused to publish for 10.0.0.1: 401 line\\nbreak" == first.getMessage()
     assert ("a", "10.0.0.1", 401) == tuple(vars(first)[name] for name in ("realm", "peer", "status"))
     assert ("b\\x1b" * 50, "unix", 404) == tuple(vars(second)[name] for name in ("realm", "peer", "status"))
