@@ -143,6 +143,14 @@ class Opening:
             self._fail(client, route, asked, error)
             return
         if isinstance(upgraded, Response):
+            if 200 <= upgraded.status < 300:
+                log.warning(
+                    '%s: %s answered the handshake of a WebSocket with %d; is websocket = "passthrough" right?',
+                    route.id,
+                    upgraded.target,
+                    upgraded.status,
+                    extra={**client.log_extra, "backend": str(upgraded.target), "status": upgraded.status},
+                )
             try:
                 await bodies.pass_through(client, upgraded)
             except BackendError as error:

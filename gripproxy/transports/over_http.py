@@ -30,6 +30,9 @@ UNSENT_WAIT = 0.2
 
 _DISCONNECT = Event("DISCONNECT")
 
+# Status codes by which nobody means to refuse a WebSocket, though they do: a view answered that does not know of them.
+_NO_REFUSALS = frozenset((*range(200, 300), 405))
+
 
 class OverHttp:
     """The requests of one client's WebSocket."""
@@ -177,6 +180,15 @@ class OverHttp:
                     response.target,
                     command.fault,
                     extra={**self._log_extra, "backend": str(response.target)},
+                )
+            elif isinstance(command, Reject) and command.status in _NO_REFUSALS:
+                log.warning(
+                    "%s: WebSocket-over-HTTP: %s answered OPEN with %d and no events; is the view made for WebSockets, "
+                    'and websocket = "over-http" right?',
+                    self._route.id,
+                    response.target,
+                    command.status,
+                    extra={**self._log_extra, "backend": str(response.target), "status": command.status},
                 )
         return commands
 

@@ -13,7 +13,8 @@ from websockets.sync.client import connect
 from tests.conformance import frames
 from tests.conformance.backend import Reply, Request, Upgrade, events, opened
 from tests.conformance.case import Case
-from tests.integration.websocket.conftest import SIG_KEY, echo
+from tests.integration.processes import Processes
+from tests.integration.websocket.conftest import SIG_KEY, echo, log_of
 
 PASSTHROUGH = "passthrough.test"
 
@@ -81,6 +82,14 @@ def test_refusal_reaches_the_client_as_it_is(case: Case, host: str | None) -> No
     assert {name: head.value(name) for name, _ in fields} == dict(fields)
     assert b"who are you?" == connection.read_rest()
     assert b"fine" == connection.request(case.path, host=host).read_response().body
+
+
+def test_a_page_in_place_of_a_websocket_is_logged(case: Case, websocket_processes: Processes) -> None:
+    """The client gets the page, and the log asks whether the route's mode is right."""
+    case.answer(Reply(b"a page"))
+    head = case.connect().upgrade(case.path, host=PASSTHROUGH)
+    assert 200 == head.status
+    assert 'with 200; is websocket = "passthrough" right?' in log_of(websocket_processes)
 
 
 def test_refusal_is_understood_by_a_library(case: Case) -> None:

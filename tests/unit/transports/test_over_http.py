@@ -204,6 +204,26 @@ def test_an_answer_to_open_that_means_nothing_is_logged(caplog: pytest.LogCaptur
     assert "http://127.0.0.1:1 answered OPEN with TEXT in place of OPEN" in caplog.text
 
 
+@pytest.mark.parametrize(("status", "is_told"), [(200, True), (405, True), (403, False), (404, False)])
+def test_a_view_that_does_not_know_of_websockets_is_told_of(
+    caplog: pytest.LogCaptureFixture, status: int, is_told: bool
+) -> None:
+    """The client gets what the view said, a page mostly, so nobody sees why there is no WebSocket."""
+
+    async def scene() -> None:
+        stage = Conversation()
+        asking = asyncio.create_task(stage.over_http.open())
+        await settle()
+        await stage.backend.answer(b"a page", status, ((b"Content-Type", b"text/html"),))
+        answer = await asking
+        assert isinstance(answer, Reject)
+        assert (status, b"a page") == (answer.status, answer.body)
+        assert "" == stage.over_http.failure
+
+    play(scene)
+    assert is_told == (f"http://127.0.0.1:1 answered OPEN with {status} and no events; is the view" in caplog.text)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "expected"),
     [(b"OPEN\r\n", 200, [b"DISCONNECT\r\n"]), (b"", 403, []), (b"", 200, [])],
