@@ -21,6 +21,9 @@ TIMEOUT = 10.0
 # Characters of an unexpected answer that are shown.
 SHOWN_MAX = 500
 
+# No control door answers with a page, or as a gateway: the client door does, or whatever else listens there.
+GATEWAY = (502, 504)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Door:
@@ -134,10 +137,17 @@ def post(door: Door, body: bytes, tls: ssl.SSLContext | None = None) -> str:
         reason: object = error or type(error).__name__
         if isinstance(error, ConnectionRefusedError):
             reason = "connection refused; is the proxy running, and this its control door?"
+        elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
+            reason = f"{reason}; does it speak TLS at all, or is it http://?"
+        elif isinstance(error, ConnectionResetError | http.client.BadStatusLine) and tls is None:
+            reason = f"{reason}; is this a control door, and without TLS? Else it is https://."
         raise click.ClickException(f"{door.scheme}://{door.address}: {reason}") from error
     finally:
         connection.close()
     if not 200 <= response.status < 300:
-        shown = " ".join(text[:SHOWN_MAX].split()) or response.reason
+        is_page = response.headers.get_content_type() == "text/html"
+        shown = " ".join("" if is_page else text[:SHOWN_MAX].split()) or response.reason
+        if is_page or response.status in GATEWAY:
+            shown += "; is this the control door, or the one for clients?"
         raise click.ClickException(f"{door.scheme}://{door.address}{door.path} answered {response.status}: {shown}")
     return text

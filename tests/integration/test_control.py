@@ -12,7 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -714,3 +716,16 @@ def test_the_command_says_why_it_failed(proxy: Proxy) -> None:
     assert 1 == error.count("\n")
 
     assert (2, "", "Error: --close takes no content\n") == command("a", "x", "--close")
+
+    code, output, error = command("a", "x", "--control", proxy.control_url.replace("http:", "https:"))
+    assert (1, "") == (code, output)
+    assert error.endswith("; does it speak TLS at all, or is it http://?\n")
+
+
+def test_the_command_doubts_that_a_door_which_answers_with_a_page_is_one() -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.handle_request).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        code, output, error = command("a", "x", "--control", url)
+    reason = "Unsupported method ('POST'); is this the control door, or the one for clients?"
+    assert (1, "", f"Error: {url}/publish/ answered 501: {reason}\n") == (code, output, error)

@@ -124,6 +124,9 @@ def test_the_command_publishes_over_tls(door: tuple[Door, bool], authority: Auth
     code, output = command("--control", url)
     assert (1, True) == (code, "certificate verify failed" in output)
 
+    code, output = command("--control", url.replace("https:", "http:"))
+    assert (1, True) == (code, output.endswith("; is this a control door, and without TLS? Else it is https://.\n"))
+
     rubbish = tmp_path / "rubbish.pem"
     rubbish.write_text("rubbish")
     code, output = command("--control", url, "--cacert", authority.file, "--cert", str(rubbish))
