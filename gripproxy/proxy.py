@@ -11,6 +11,7 @@ Invariant: a response that has begun is either completed or its connection is cu
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
@@ -59,6 +60,11 @@ AnyHold = StreamHold | ResponseHold | WebSocketHold
 STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
 
 TEXT = ((b"Content-Type", b"text/plain; charset=utf-8"),)
+
+# How a backend answers a publish that was sent to the client door: it has no such URL, or wants a CSRF token. Libraries
+# show nothing of that, and the backend's log says little.
+PUBLISH_PATH = re.compile(rb"/(?:realm/[\w.~-]{1,100}/)?publish/?")
+UNPUBLISHED = (403, 404, 405)
 
 GRIP_EXTENSION = (b"Sec-WebSocket-Extensions", b"grip")
 
@@ -228,6 +234,16 @@ class Proxy:
             if route.grip and is_instruct(response.fields):
                 await self._obey(client, route.at(response.target), asked, response, uri, moments)
             else:
+                if response.status in UNPUBLISHED and asked.method == "POST" and PUBLISH_PATH.fullmatch(asked.target):
+                    log.warning(
+                        "%s: POST %s came from %s to the client door, and the backend answered %d; "
+                        "if it was a publish, send it to control.listen (GRIP_URL)",
+                        route.id,
+                        asked.target.decode("latin-1"),
+                        client.peer,
+                        response.status,
+                        extra={**client.log_extra, "status": response.status},
+                    )
                 await bodies.pass_through(client, response)
         except BackendError as error:
             self._fail(client, route, asked, error)

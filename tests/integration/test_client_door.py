@@ -330,3 +330,23 @@ def test_a_request_right_behind_a_body_in_chunks_is_not_taken(case: Case) -> Non
     assert "close" == client.read_response().value("Connection")
     assert client.ended()
     assert not peer.is_readable(0.05)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "is_told"),
+    [
+        ("POST", "/publish/", b"404 Not Found", True),
+        ("POST", "/realm/news/publish", b"403 Forbidden", True),
+        ("POST", "/publish/", b"200 OK", False),
+        ("POST", "/publish/other", b"404 Not Found", False),
+        ("GET", "/publish/", b"404 Not Found", False),
+    ],
+)
+def test_a_publish_to_the_client_door_is_told_of(
+    case: Case, method: str, path: str, status: bytes, is_told: bool
+) -> None:
+    """It goes on like any request, and libraries show nobody what the application says to it."""
+    case.door.new_log()
+    client, _ = case.exchange(b"HTTP/1.1 %b\r\nContent-Length: 2\r\n\r\nok" % status, path, method, "Content-Length: 0")
+    assert b"ok" == client.read_response().body
+    assert is_told == ("if it was a publish, send it to control.listen (GRIP_URL)" in case.door.new_log())
