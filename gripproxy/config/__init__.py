@@ -238,13 +238,22 @@ def load(
     reader.put_environment(tables, environment, Config)
     for key, value in overrides.items():
         if key == "backend" and value is not None:
-            tables["routes"] = [{"backends": [value]}]
+            tables["routes"] = [{"backends": [_checked_backend(value)]}]
         elif value is not None:
             reader.put(tables, key, value)
     config = reader.struct(Config, tables)
     if not config.routes:
         raise reader.error("routes", "there is none; give [[routes]] with backends, or --backend URL")
     return msgspec.structs.replace(config, source=reader.source)
+
+
+def _checked_backend(url: str) -> str:
+    """The backend of the command line. Raises: ConfigError that names the option: its user may have no file."""
+    try:
+        parse_backend(url)
+    except ValueError as error:
+        raise setting_error("", "--backend", str(error)) from None
+    return url
 
 
 def warnings(config: Config) -> list[str]:

@@ -72,6 +72,12 @@ def test_the_environment_overrides_the_file_and_the_command_line_both(tmp_path: 
     assert (("c:3",), "127.0.0.1:2") == (loaded.server.listen, loaded.control.listen)
 
 
+def test_a_mistake_in_the_backend_of_the_command_line_names_the_option(tmp_path: Path) -> None:
+    path = write(tmp_path, '[[routes]]\nbackends = "http://a"\n')
+    with pytest.raises(ConfigError, match=r"^--backend: must be http\(s\)://host\[:port\], not 'localhost:8000'$"):
+        load(path, {}, {"backend": "localhost:8000"})
+
+
 def test_a_backend_of_the_command_line_replaces_all_routes(tmp_path: Path) -> None:
     path = write(tmp_path, '[realms.a]\nkey = "k"\n[[routes]]\nbackends = "http://a"\nrealm = "a"\n')
 
