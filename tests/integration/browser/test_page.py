@@ -85,6 +85,17 @@ def test_four_panes_follow_what_is_typed(headline: Headline, page: Page) -> None
     assert [] == page.errors
 
 
+def test_panes_and_what_takes_the_focus_have_names(headline: Headline, page: Page) -> None:
+    """Who does not see the page hears which of the four says "live", and where the focus is."""
+    open_page(page, headline.proxy_url)
+    nodes = page.command("Accessibility.getFullAXTree")["nodes"]
+    names = {(node["role"]["value"], node.get("name", {}).get("value")) for node in nodes if not node["ignored"]}
+    assert {("article", name) for name in (*LIVE, PLAIN)} <= names
+    assert {("group", f"Request of {name}") for name in (*LIVE, PLAIN)} <= names
+    focusable = {"button", "combobox", "group", "link", "textbox"}
+    assert set() == {role for role, name in names if role in focusable and not name}
+
+
 def test_what_others_write_appears_everywhere_as_text(headline: Headline, page: Page) -> None:
     created = send(f"{headline.proxy_url}/", "POST", title="Before")
     open_page(page, f"{headline.proxy_url}/#{created['id']}")

@@ -41,6 +41,7 @@ class Pane {
     this.lines = lines;
     this.title = title;
     this.root.querySelector("h3").textContent = title;
+    this.root.setAttribute("aria-label", title);
     this.request = this.root.querySelector(".request");
     this.request.setAttribute("aria-label", `Request of ${title}`);
     this.stateElement = this.root.querySelector(".state");
