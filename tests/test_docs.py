@@ -21,6 +21,7 @@ from gripproxy.config import Config, setting_types
 from gripproxy.config.reader import inner_struct
 from gripproxy.errors import ConfigError
 from gripproxy.metrics import METERS
+from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -127,6 +128,35 @@ def test_a_link_leads_somewhere(name: str, target: str) -> None:
 def test_every_document_is_in_the_readme() -> None:
     named = {target for name, target in links() if name == "README.md"}
     assert set() == {name for name in TEXTS if name != "README.md"} - named
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_table_of_contents_has_every_section(name: str) -> None:
+    """Where a document begins with one: what is not in it is not found."""
+    head, separator, rest = prose(TEXTS[name]).partition("\n## ")
+    listed = re.findall(r"\]\(#([^)]+)\)", head)
+    assert not listed or anchors(separator + rest.replace("\n### ", "\n")) <= set(listed)
+
+
+# --- the architecture
+
+ARCHITECTURE = TEXTS["docs/architecture.md"]
+
+
+def test_the_layout_has_every_module() -> None:
+    """But for the load test's, which are a subject of their own."""
+    layout = ARCHITECTURE.partition("\n## Layout\n")[2].partition("\n## ")[0]
+    modules = [path for path in (ROOT / "gripproxy").rglob("*.py") if path.parent.name != "load"]
+    modules = [path for path in modules if path.name != "__init__.py"]
+    assert set(re.findall(r"\b\w+\.py\b", layout)) == {path.name for path in modules} | {"__init__.py"}
+    packages = {path.parent.name for path in (ROOT / "gripproxy").rglob("__init__.py")}
+    assert packages <= set(re.findall(r"\b(\w+)/", layout))
+
+
+def test_the_table_of_floors_is_the_one_that_is_kept() -> None:
+    table = {cells[0]: code(cells[1]) for cells in rows(ARCHITECTURE) if re.match(r"\d", cells[0])}
+    told = {module.rstrip("/"): int(floor[0]) for floor, modules in table.items() for module in modules}
+    assert {**FLOORS, "errors": 0} == told
 
 
 # --- commands
