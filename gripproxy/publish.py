@@ -149,7 +149,7 @@ def push(endpoint: str, message: bytes) -> None:
     try:
         import zmq
     except ImportError as error:
-        fail(f"--zmq needs pip install gripproxy[zmq] ({error})")
+        fail(f"--zmq needs pip install 'gripproxy[zmq]' ({error})")
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         # Nothing waits for a connection that may never be, and the end waits for what is under way.
         socket.immediate = True

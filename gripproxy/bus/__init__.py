@@ -81,4 +81,4 @@ def require_library(config: Config) -> None:
     try:
         import redis.asyncio  # noqa: F401
     except ImportError as error:
-        raise config.error("bus.url", f"needs pip install gripproxy[redis] ({error})") from None
+        raise config.error("bus.url", f"needs pip install 'gripproxy[redis]' ({error})") from None

@@ -21,7 +21,7 @@ def require_pyzmq(config: Config) -> None:
     try:
         import zmq.asyncio  # noqa: F401
     except ImportError as error:
-        raise config.error("zeromq", f"needs pip install gripproxy[zmq] ({error})") from None
+        raise config.error("zeromq", f"needs pip install 'gripproxy[zmq]' ({error})") from None
 
 
 class Sockets:

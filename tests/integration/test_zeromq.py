@@ -445,4 +445,4 @@ def test_without_pyzmq_the_proxy_says_how_to_get_it(processes: Processes, backen
         process = processes.start(command, *arguments, environment=environment)
 
         assert 2 == process.wait()
-        assert f"{config}: zeromq: needs pip install gripproxy[zmq] (hidden)\n" == process.output()
+        assert f"{config}: zeromq: needs pip install 'gripproxy[zmq]' (hidden)\n" == process.output()

@@ -243,7 +243,7 @@ def test_pushing_needs_pyzmq(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(publish_command, ["c", "x", "--zmq", "tcp://a:1"])
 
     assert 2 == result.exit_code
-    assert result.output.startswith("Error: --zmq needs pip install gripproxy[zmq] (")
+    assert result.output.startswith("Error: --zmq needs pip install 'gripproxy[zmq]' (")
 
 
 def test_every_option_of_pushpin_publish_is_taken(sent: list[tuple[Door, dict[str, Any]]]) -> None:

@@ -42,6 +42,6 @@ def test_a_missing_library_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(builtins, "__import__", refuse)
 
-    with pytest.raises(ConfigError, match=r"bus\.url: needs pip install gripproxy\[redis\]"):
+    with pytest.raises(ConfigError, match=r"bus\.url: needs pip install 'gripproxy\[redis\]'"):
         bus.require_library(of("redis://localhost"))
     bus.require_library(of("local:"))

@@ -50,7 +50,7 @@ def without_pyzmq(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_pyzmq")
 @pytest.mark.parametrize("settings", [Settings(sub=("tcp://127.0.0.1:1",)), Settings(stats="tcp://127.0.0.1:1")])
 def test_without_pyzmq_it_says_how_to_get_it(settings: Settings) -> None:
-    with pytest.raises(ConfigError, match=r"^file\.toml: zeromq: needs pip install gripproxy\[zmq\] \("):
+    with pytest.raises(ConfigError, match=r"^file\.toml: zeromq: needs pip install 'gripproxy\[zmq\]' \("):
         make(settings)
 
 
