@@ -58,14 +58,24 @@ class News:
 def news(tmp_path_factory: pytest.TempPathFactory) -> Iterator[News]:
     """Run the application and a proxy in front of it."""
     folder = tmp_path_factory.mktemp("quickstart")
-    (code,) = (block for block in re.findall(r"```python\n(.*?)```", DOCUMENT, re.S) if "execute_from" in block)
     with Processes(folder) as processes:
         port = free_port()
         proxy = start_proxy(processes, f"http://127.0.0.1:{port}")
-        application = folder / "news.py"
-        application.write_text(code.replace("http://127.0.0.1:5561", proxy.control_url))
-        serve = [sys.executable, str(application), "runserver", "--noreload", f"127.0.0.1:{port}"]
-        yield News(proxy, f"http://127.0.0.1:{port}", processes.start("news", *serve, ports=[port]))
+        yield News(proxy, f"http://127.0.0.1:{port}", serve(processes, proxy, port, application()))
+
+
+def application() -> str:
+    """The application of the document."""
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", DOCUMENT, re.S) if "execute_from" in block)
+    return code
+
+
+def serve(processes: Processes, proxy: Proxy, port: int, code: str) -> Process:
+    """Run an application, here behind a proxy that publishes are sent to."""
+    path = processes.folder / "news.py"
+    path.write_text(code.replace("http://127.0.0.1:5561", proxy.control_url))
+    command = [sys.executable, str(path), "runserver", "--noreload", f"127.0.0.1:{port}"]
+    return processes.start("news", *command, ports=[port])
 
 
 def announce_until(news: News, has_arrived: Callable[[], bool]) -> None:
@@ -117,3 +127,37 @@ def test_a_websocket_talks_and_gets_what_is_announced(news: News) -> None:
         assert "you said: hello" == socket.recv(LIMIT)
         with urllib.request.urlopen(f"{news.proxy.url}/announce", b"It works", timeout=LIMIT):
             assert "It works" == socket.recv(LIMIT)
+
+
+GRIP = '["django_grip.GripMiddleware"]'
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "path", "status", "said"),
+    [
+        (f"MIDDLEWARE={GRIP}", "MIDDLEWARE=[]", "/stream", 500, "object has no attribute 'grip'"),
+        (f"MIDDLEWARE={GRIP}", "MIDDLEWARE=[]", "/websocket", 500, "'wscontext'"),
+        (GRIP, f'{GRIP} + ["django.middleware.csrf.CsrfViewMiddleware"]', "/websocket", 403, ""),
+        ("@websocket_only", "", "/announce", 200, "answered OPEN with"),
+        ('5561",', '5561?iss=default&key=another", GRIP_PROXY_REQUIRED=True,', "/stream", 501, ""),
+        ("5561", "7999", "/announce", 200, "to the client door"),
+        ('publish("news"', 'publish("newz"', "/announce", 200, "nobody has been subscribed to"),
+        ("5561", "5561/realm/news", "/announce", 200, "refused to publish"),
+    ],
+)
+def test_mistakes_show_as_the_document_says(
+    processes: Processes, right: str, wrong: str, path: str, status: int, said: str
+) -> None:
+    """What is said stands in the section on what does not work, and in one of the two terminals."""
+    assert said in DOCUMENT.partition("\n## When it does not work\n")[2]
+    port = free_port()
+    proxy = start_proxy(processes, f"http://127.0.0.1:{port}")
+    code = application().replace(right, wrong, 1)
+    assert code != application()
+    backend = serve(processes, proxy, port, code.replace("http://127.0.0.1:7999", proxy.url))
+    fields = ["-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13"]
+    fields += ["-H", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
+    asks = fields if "OPEN" in said or path == "/websocket" else []
+    command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", str(LIMIT), *asks, proxy.url + path]
+    assert str(status) == subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    backend.wait_until(lambda: said in backend.output() + proxy.process.output(), f"nobody says {said!r}")
