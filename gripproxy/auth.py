@@ -72,7 +72,8 @@ class Publishers:
             raise AuthError(f"there is no realm {realm!r}", 403)
         if not known.keys:
             if not is_loopback:
-                raise AuthError(f"the realm {realm!r} has no key, so it takes publishes from loopback only", 403)
+                text = f"the realm {realm!r} has no key, so only loopback is let in; give it one (realms.{realm}.key)"
+                raise AuthError(text, 403)
             return
         credentials = (authorization or "").strip()
         if not credentials:

@@ -377,7 +377,7 @@ def test_a_realm_without_key_takes_nothing_from_elsewhere() -> None:
     request = Request(headers=CIMultiDict({"X-Forwarded-For": "127.0.0.1"}))
     request.protocol.peername = ("192.0.2.1", 40000)
 
-    expected = (403, "the realm 'default' has no key, so it takes publishes from loopback only\n")
+    expected = (403, "the realm 'default' has no key, so only loopback is let in; give it one (realms.default.key)\n")
     assert expected == door.answer(request)
     assert [] == door.bus.published
 
