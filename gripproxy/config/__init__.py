@@ -262,6 +262,8 @@ def warnings(config: Config) -> list[str]:
     remote = not parse_address(config.control.listen).is_loopback
     used = {route.realm for route in config.routes}
     for name, realm in config.realms.items():
+        if name not in used and name != DEFAULT_REALM:
+            found.append(f"realms.{name}: no route is of this realm, so nobody can be subscribed in it")
         if remote and not realm.key and (name in used or name != DEFAULT_REALM):
             found.append(f"realms.{name}.key: none, so only publishes from loopback are taken")
         if WELL_KNOWN_KEY in (*realm.key, realm.sig_key):

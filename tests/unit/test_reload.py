@@ -156,7 +156,10 @@ def test_new_doubts_are_said_and_old_ones_are_not(tmp_path: Path, caplog: pytest
         await house.ask(BEGIN + weak.format("a") + weak.format("b"))
 
     run(house, test)
-    assert ["WARNING realms.b: the key 'changeme' is known to everyone"] == lines(caplog)
+    assert [
+        "WARNING realms.b: no route is of this realm, so nobody can be subscribed in it",
+        "WARNING realms.b: the key 'changeme' is known to everyone",
+    ] == lines(caplog)
 
 
 def test_a_renewed_certificate_is_a_change(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -309,9 +309,16 @@ def test_canaries_are_not_as_frequent_as_may_be(interval: float, is_legal: bool,
     ],
 )
 def test_what_is_maybe_not_meant_is_warned_of(realms: dict[str, Realm], control: str, expected: list[str]) -> None:
-    made = Config(realms=realms, control=config.Control(listen=control), routes=(ROUTE,))
+    routes = [Route(backends=("http://a",), path=f"/{name}", realm=name) for name in realms if name != "default"]
+    made = Config(realms=realms, control=config.Control(listen=control), routes=(ROUTE, *routes))
 
     assert expected == warnings(made)
+
+
+def test_a_realm_without_a_route_is_warned_of() -> None:
+    """Mostly a route lacks its realm: applications publish to the one, clients are subscribed in the other."""
+    made = Config(realms={"a": Realm(key=(Secret("k"),))}, routes=(ROUTE,))
+    assert ["realms.a: no route is of this realm, so nobody can be subscribed in it"] == warnings(made)
 
 
 def test_the_implicit_realm_is_not_warned_of_while_no_route_uses_it() -> None:
