@@ -21,6 +21,7 @@ from gripproxy.config import Config, setting_types
 from gripproxy.config.reader import inner_struct
 from gripproxy.errors import ConfigError
 from gripproxy.metrics import METERS
+from tests.conftest import PROGRAMS
 from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).parents[1]
@@ -207,6 +208,10 @@ def test_settings_that_need_a_restart_are_those_that_a_reload_does_not_apply() -
         if name not in APPLIED.get(table, ())
     }
     assert waiting == named
+
+
+def test_the_programs_that_tests_use_are_in_the_readme() -> None:
+    assert set() == set(PROGRAMS) - set(code(prose(TEXTS["README.md"])))
 
 
 def test_targets_of_make_exist() -> None:
