@@ -5,6 +5,7 @@ configuration that loads, as far as the files it names exist.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -21,6 +22,9 @@ _HEX_FILE = "a key file that is not PEM holds hexadecimal digits for Pushpin; wr
 # What a route without host needs beside itself.
 _BY_ID = "[server]\naccept_pushpin_route = true\n"
 _NEEDS_TRUST = "reached by Pushpin-Route of server.trusted_proxies only: list who may choose routes there"
+
+# A line of Pushpin's configuration, or of ours, that is none of routes.
+_SECTION = re.compile(r"^\[+[\w.]+\]+\s*$", re.MULTILINE)
 
 _EVERY_ORIGIN = "aco: pages of every origin may read without credentials; list in cors those that may with them"
 
@@ -119,9 +123,13 @@ def import_routes_command(file: TextIO) -> None:
       gripproxy import-routes /etc/pushpin/routes > config.toml
     """
     try:
-        toml, warnings = import_routes(file.read())
+        text = file.read()
     except UnicodeDecodeError as error:
         raise click.ClickException(f"{file.name}: is not UTF-8: {error.reason} at byte {error.start}") from None
+    if section := _SECTION.search(text):
+        reason = f"{section[0].strip()} is no route; pushpin.conf has such lines, and names the routes file"
+        raise click.ClickException(f"{file.name}: {reason}")
+    toml, warnings = import_routes(text)
     for warning in warnings:
         click.echo(f"{file.name}: {warning}", err=True)
     click.echo(toml, nl=False)

@@ -22,6 +22,12 @@ ENVIRONMENT_PREFIX = "GRIPPROXY__"
 
 _ENVIRONMENT = "environment"
 
+# What to do with Pushpin's files, which people try first. By their names: an error of TOML's is all else they have.
+_OF_PUSHPIN = {
+    "routes": "; of Pushpin's routes, gripproxy import-routes makes it",
+    "pushpin.conf": '; docs/configuration.md says what takes its place ("Coming from Pushpin")',
+}
+
 _UNIONS = (types.UnionType, Union)
 
 T = TypeVar("T", bound=Struct)
@@ -128,7 +134,8 @@ class Reader:
         except OSError as error:
             raise self.error("", f"cannot be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:
-            raise self.error("", f"is not TOML: {error}") from None
+            hint = _OF_PUSHPIN.get(self._path.name, "")
+            raise self.error("", f"is not TOML: {error}{hint}") from None
 
     def struct(self, kind: type[T], value: object, path: str = "") -> T:
         """A struct from a table; ``path`` is the table's own key.

@@ -370,7 +370,15 @@ def test_the_command_reads_standard_input() -> None:
     assert (0, '[[routes]]\nbackends = ["http://a:1"]\n', "") == (result.exit_code, result.stdout, result.stderr)
 
 
-@pytest.mark.parametrize(("content", "code", "problem"), [(None, 2, "No such file"), (b"* \xff:1", 1, "is not UTF-8")])
+@pytest.mark.parametrize(
+    ("content", "code", "problem"),
+    [
+        (None, 2, "No such file"),
+        (b"* \xff:1", 1, "is not UTF-8"),
+        (b"# a comment\n[global]\ninclude={libdir}/internal.conf\n", 1, "[global] is no route; "),
+        (b'[[routes]]\nbackends = ["http://a"]\n', 1, "[[routes]] is no route; "),
+    ],
+)
 def test_the_command_says_what_it_cannot_read(tmp_path: Path, content: bytes | None, code: int, problem: str) -> None:
     routes = tmp_path / "routes"
     if content is not None:

@@ -337,6 +337,21 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes, reason
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("routes", "* localhost:8000", "; of Pushpin's routes, gripproxy import-routes makes it"),
+        ("pushpin.conf", "[a]\nb={c}/d", '; docs/configuration.md says what takes its place ("Coming from Pushpin")'),
+    ],
+)
+def test_files_of_pushpin_are_known(tmp_path: Path, name: str, content: str, hint: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        Reader(path).tables()
+    assert str(caught.value).endswith(hint)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read: No such file"):
         Reader(tmp_path / "nowhere.toml").tables()
