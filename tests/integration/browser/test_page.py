@@ -30,6 +30,30 @@ HELPERS = """
 """
 
 
+# The texts on the page, and what stands in empty inputs, that have less contrast to their ground than WCAG's 4.5.
+FAINT = r"""(() => {
+    const parts = (colour) => { const found = colour.match(/[\d.]+/g).map(Number); return [...found, 1].slice(0, 4); };
+    const linear = (part) => (part /= 255) <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    const luminance = ([red, green, blue]) => 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+    const ground = (element) => {
+        const colour = parts(getComputedStyle(element).backgroundColor);
+        return colour[3] === 1 ? colour : ground(element.parentElement);
+    };
+    const isFaint = (element, pseudo) => {
+        const style = getComputedStyle(element, pseudo);
+        const [below, colour] = [ground(element), parts(style.color)];
+        const share = colour[3] * style.opacity;
+        const seen = below.map((part, index) => colour[index] * share + part * (1 - share));
+        const [dark, bright] = [luminance(seen), luminance(below)].sort((one, other) => one - other);
+        return (bright + 0.05) / (dark + 0.05) < 4.5;
+    };
+    const hasText = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    return [...document.querySelectorAll("body *")].filter((element) => element.offsetParent && (
+        (hasText(element) && isFaint(element)) || (element.placeholder && isFaint(element, "::placeholder"))
+    )).map((element) => element.outerHTML);
+})()"""
+
+
 def send(url: str, method: str, **fields: str) -> dict[str, str]:
     """What somebody else does meanwhile."""
     request = Request(url, json.dumps(fields).encode(), {"Content-Type": "application/json"}, method=method)
@@ -94,6 +118,16 @@ def test_panes_and_what_takes_the_focus_have_names(headline: Headline, page: Pag
     assert {("group", f"Request of {name}") for name in (*LIVE, PLAIN)} <= names
     focusable = {"button", "combobox", "group", "link", "textbox"}
     assert set() == {role for role, name in names if role in focusable and not name}
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_nothing_is_too_faint_to_be_read(headline: Headline, page: Page, dark: bool) -> None:
+    page.show(1280, 900, dark=dark)
+    created = send(f"{headline.proxy_url}/", "POST", title="Read me")
+    open_page(page, f"{headline.proxy_url}/#{created['id']}")
+    wait_until_live(page)
+    wait_until_all_show(page, "title", "Read me")
+    assert [] == page.evaluate(FAINT)
 
 
 def test_what_others_write_appears_everywhere_as_text(headline: Headline, page: Page) -> None:
