@@ -200,6 +200,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         self._check_doors()
         for index, route in enumerate(self.routes):
             self._check_realm(f"routes[{index}].realm", route.realm)
+            self._check_circle(f"routes[{index}].backends", route)
         conditions.check([(route.condition, route.id) for route in self.routes], by_id=self.server.accept_pushpin_route)
 
     def _check_doors(self) -> None:
@@ -210,6 +211,21 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             first = doors.setdefault(address, key)
             if first != key and (address.path or address.port):
                 raise SettingError(key, f"{first} is {text!r}, too")
+
+    def _check_circle(self, key: str, route: Route) -> None:
+        """Refuse a backend that is the client door, where requests come back as they went: one would use up all files.
+
+        With ``cdn_loop`` such a request is answered, and with another host, path or name of a route it is another one.
+        """
+        if self.server.cdn_loop or self.server.accept_pushpin_route or self.server.certificate:
+            return
+        if route.rewrite is not None or route.tls is not None or route.protocol == "websocket":
+            return
+        doors = [parse_address(text) for text in self.server.listen]
+        for index, backend in enumerate(route.complete_backends()):
+            _, host, port = parse_backend(backend.url)
+            if not backend.host_header and any(door.is_at(host, port) for door in doors):
+                raise SettingError(f"{key}[{index}]", f"{backend.url!r} is this proxy itself (server.listen)")
 
     def _check_realm(self, key: str, name: str) -> None:
         if name not in self.realms:

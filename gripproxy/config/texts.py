@@ -26,6 +26,8 @@ _OF_PROXIES = ("grip-", "x-forwarded-", "forwarded", "eb9bf0f5-", "pushpin-route
 # Those that requests for links have anyway.
 _OF_LINKS = ("grip-", "x-forwarded-proto", "pushpin-route", "cdn-loop")
 _NO_FIELD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_EVERYWHERE = frozenset(("", "0.0.0.0", "::"))  # noqa: S104  # is compared with
+_LOCALHOST = frozenset(("localhost", "127.0.0.1", "::1"))
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -46,6 +48,14 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    def is_at(self, host: str, port: int) -> bool:
+        """Whether who connects to a host and port comes here, as far as that shows without asking for names."""
+        if self.path or self.port != port:
+            return False
+        if self.host in _EVERYWHERE:
+            return Address(host, port).is_loopback
+        return self.host == host or ("localhost" in (self.host, host) and {self.host, host} <= _LOCALHOST)
 
     def __str__(self) -> str:
         if self.path:

@@ -350,6 +350,32 @@ def test_routes_that_nobody_reaches_are_warned_of() -> None:
 
 
 @pytest.mark.parametrize(
+    ("listen", "backend"),
+    [
+        ("127.0.0.1:7999", "http://127.0.0.1:7999"),
+        ("127.0.0.1:7999", "http://localhost:7999"),
+        (":80", "http://127.0.0.1"),
+        ("[::]:7999", "http://[::1]:7999"),
+        ("10.0.0.1:7999", "http://10.0.0.1:7999"),
+    ],
+)
+def test_a_backend_that_is_the_proxy_itself_is_refused(listen: str, backend: str) -> None:
+    """Whoever mixes up the ports would see "Too many open files" after the first request."""
+    server = Server(listen=("unix:/a", listen))
+    routes = (Route(backends=("http://a", backend)),)
+    with pytest.raises(ValueError, match=r"^routes\[0\]\.backends\[1\]: '.*' is this proxy itself \(server\.listen\)$"):
+        Config(server=server, routes=routes)
+    for more in ({"rewrite": "/a"}, {"host_header": "other"}, {"tls": True}, {"protocol": "websocket"}):
+        Config(server=server, routes=(Route(backends=("http://a", backend), **more),))  # type: ignore[arg-type]
+    Config(server=Server(listen=server.listen, cdn_loop="me"), routes=routes)
+
+
+@pytest.mark.parametrize("backend", ["http://127.0.0.1:8000", "http://127.0.0.2:7999", "http://proxy:7999"])
+def test_a_backend_elsewhere_is_not(backend: str) -> None:
+    Config(server=Server(listen=("127.0.0.1:7999", "10.0.0.1:7999")), routes=(Route(backends=(backend,)),))
+
+
+@pytest.mark.parametrize(
     ("zeromq", "expected"),
     [
         (Zeromq(pull="tcp://127.0.0.1:1", sub=("ipc:///a", "tcp://[::1]:1"), stats="ipc:///b"), []),
