@@ -342,19 +342,22 @@ class LinkedStream(FilteredStream):
             self._follow_hint(moments.asked)
             self._end_at_last()
         elif instruct.next_link is not None:
-            self._turn_page(instruct)
+            self._turn_page(instruct, inquiry.moved.keys())
         else:
             self.in_turn(lambda: self.end("ended"))
 
-    def _turn_page(self, instruct: Instruct) -> None:
+    def _turn_page(self, instruct: Instruct, moved: Set[str] = _NOWHERE) -> None:
         """Go on with the next page; until there is one with a hold, everything waits.
 
-        Where a page has nothing, or leads to itself, that takes a moment: it may go on so for ever.
+        Where a page has nothing, or leads to itself, that takes a moment: it may go on so for ever. On ``moved``
+        channels something was written since it was asked for, which the next one must not repeat.
         """
         prefix, before = len(self.route.prefix), (self.link, self._page_ids)
         self._is_exclusive = True
         self.link = instruct.next_link
-        self._page_ids = {one.name[prefix:]: one.prev_id for one in instruct.channels if one.prev_id is not None}
+        ids = {one.name: one.prev_id for one in instruct.channels if one.prev_id is not None}
+        ids |= {name: self.reception.ids[name] for name in moved & ids.keys()}
+        self._page_ids = {name[prefix:]: at for name, at in ids.items()}
         if before[1] is not None and (not instruct.body or before == (self.link, self._page_ids)):
             self._link_at = self._now() + PAGE_DELAY
             self._arm()

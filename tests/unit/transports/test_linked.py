@@ -333,6 +333,20 @@ def test_between_pages_everything_waits(world: World) -> None:
     assert b"page 4 5d" == written(hold)
 
 
+@pytest.mark.parametrize("body", [b"c2 c3 ", b""])
+def test_pages_do_not_repeat_what_was_written_while_the_first_was_asked_for(world: World, body: bytes) -> None:
+    """The first page has news of one channel; the other one was quiet when the backend looked."""
+    hold = world.linked(streaming(Channel("c", "1"), Channel("d", "7")))
+    world.publish(item("3", "2"))
+    world.advance(SOON)
+    assert {"c": "1", "d": "7"} == follow(world).last_ids
+    world.publish(item("8", "7", "d8 ", channel="d"))
+    page = Instruct(None, (Channel("c", "3"), Channel("d", "7")), next_link=Link("/2"), body=body)
+    answer(world, hold, page)
+    assert {"c": "3", "d": "8"} == follow(world).last_ids
+    assert b"d8 " + body == written(hold)
+
+
 def test_a_hold_behind_pages_misses_nothing(world: World) -> None:
     hold = world.linked(Instruct(hold=None, next_link=Link("/2")))
     follow(world)
