@@ -254,7 +254,7 @@ class LinkedStream(FilteredStream):
             at = ids[channel]
             missed = self._since(channel, at)
             if missed is not None:
-                self._pass_all(channel, missed, is_answered=True)
+                self._pass_all(channel, missed, is_answered=moments.asked >= self._hinted)
                 continue
             if self._told.get(channel) == at:
                 believed.add(channel)

@@ -390,6 +390,20 @@ def test_a_hint_in_the_history_asks_the_link_once(world: World) -> None:
     assert (b"3", []) == (written(hold), world.outcomes), "the backend has nothing to say of it"
 
 
+def test_a_link_that_was_asked_before_a_hint_does_not_answer_it(world: World) -> None:
+    """Though it says that the client is where the hint is: it could not know what that announces."""
+    hold = world.linked(streaming(Channel("c", "4"), Channel("d", "1")))
+    world.publish(item("3", "2", channel="d"))
+    world.advance(SOON)
+    follow(world)
+    asked = world.delivery.moment
+    world.publish(item("5", "4", action="hint"), item("6", "5"))
+    answer(world, hold, streaming(Channel("c", "4"), Channel("d", "3"), body=b"d2 d3 "), asked)
+    assert {"c": "4", "d": "3"} == follow(world).last_ids
+    answer(world, hold, streaming(Channel("c", "6"), Channel("d", "3"), body=b"c5 c6 "))
+    assert (b"d2 d3 c5 c6 ", []) == (written(hold), world.outcomes)
+
+
 def test_a_quiet_stream_polls_its_link(world: World) -> None:
     hold = world.linked(streaming("c", "d"))
     world.advance(107)
