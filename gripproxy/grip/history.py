@@ -125,7 +125,7 @@ class History:
             channel.is_ended = False
         elif channel.chain and item.id == channel.front:
             channel.front = item.prev_id  # it comes late, so it is no news for those behind the chain
-        elif not item.no_seq:
+        elif not has_no_place(item):
             channel.chain.clear()
             channel.chain.append(self.serial)
             channel.front = item.prev_id

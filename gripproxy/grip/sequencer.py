@@ -157,7 +157,8 @@ class Sequencer:
         """The items that came after this id, in order; [] if it is the newest, None if it is not (or no more) known.
 
         None also if an item that overtook its predecessor, or named none, came in between: then only the backend can
-        tell what the client lacks. Items that have no place in the order (no id, or no-seq) are not among them.
+        tell what the client lacks. Items that have no place in the order (no id, or no-seq without prev-id) are not
+        among them.
         """
         items = self._history.since(key, last_id)
         if items is None and self._history.newest(key) is None and self._last_ids.get(key) == last_id:

@@ -194,6 +194,14 @@ def test_an_item_outside_of_the_order_is_written_at_once(world: World) -> None:
 # --- without a link
 
 
+def test_an_item_that_goes_out_of_its_turn_shows_a_gap(world: World) -> None:
+    """By no-seq, with a prev-id: the proxy does not wait for what it follows, and the client must not miss it."""
+    hold = world.linked(streaming(Channel("c", "1")))
+    world.publish(item("2", "1"), item("4", "3", no_seq=True))
+    world.advance(SOON)
+    assert (b"2", {"c": "2"}) == (written(hold), follow(world).last_ids)
+
+
 def test_without_a_link_the_history_helps(world: World) -> None:
     moments = world.moments()
     world.publish(item("2", "1"), item("3", "2"))
