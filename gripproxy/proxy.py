@@ -204,11 +204,14 @@ class Proxy:
     ) -> None:
         """Ask the backend, and do with its response what it says; ``uri`` is what the client asked for.
 
-        ``places`` limits how many ask at one time: a hint, or a gap, may concern thousands.
+        ``places`` limits how many ask at one time: a hint, or a gap, may concern thousands. For those who leave while
+        they wait for their turn nothing is asked: ConnectionResetError.
         """
         history = self.holds.history
         try:
             async with places or contextlib.nullcontext():
+                if places is not None:
+                    client.check()
                 asked_at = history.moment
                 response = await self._backend.fetch(
                     route,
