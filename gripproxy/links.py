@@ -12,6 +12,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -59,13 +60,18 @@ Key = tuple[Route, str, str, tuple[tuple[str, str], ...], bytes]
 
 
 class Arrivals(Protocol):
-    """Counts the items that have gone out: up to now, and up to the beginning of this turn of the loop."""
+    """Counts the items that have gone out: up to now, and up to the beginning of this turn of the loop.
+
+    Within ``remembering`` nothing that comes is forgotten.
+    """
 
     @property
     def moment(self) -> int: ...
 
     @property
     def turn(self) -> int: ...
+
+    def remembering(self) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +284,8 @@ class Links:
         response = await self._backend.fetch(to, request)
         moments = Moments(asked, arrivals.turn)
         try:
-            content, is_whole = await response.read(BODY_MAX)
+            with arrivals.remembering():
+                content, is_whole = await response.read(BODY_MAX)
         finally:
             response.close()
         if not is_whole:

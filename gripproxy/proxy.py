@@ -254,7 +254,8 @@ class Proxy:
         self, client: Client, route: Route, asked: Request, response: Response, uri: str, moments: Moments
     ) -> None:
         """Do what a response's instructions say."""
-        body, is_whole = await response.read(self._limits.hold_body)
+        with self.holds.history.remembering():
+            body, is_whole = await response.read(self._limits.hold_body)
         if response.request_body is not None:
             asked = replace(asked, body=response.request_body, length=None)
         try:

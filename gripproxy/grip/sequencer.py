@@ -102,6 +102,10 @@ class Sequencer:
         """The number of the newest item that is not remembered any more: its time is over, or there was no room."""
         return self._history.expired
 
+    def await_all(self, change: int) -> None:
+        """Note that one more (1), or one less (-1), will want all that comes from now on, however much that is."""
+        self._history.awaited += change
+
     def push(self, key: Hashable, item: Item, now: float, has_subscribers: bool) -> list[Item]:
         """Take an item; return those of its channel that are due now, in order."""
         self._history.expire(now)
