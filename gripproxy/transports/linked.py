@@ -206,6 +206,8 @@ class LinkedStream(FilteredStream):
             dropped, one = self._waiting.drop_oldest()
             if dropped not in self.reception.ids or has_no_place(one):
                 # Nothing would ever show that it is missing.
+                extra = {**self.log_extra, "channels": (dropped,)}
+                log.info("%s: channel %s: too much waits; the stream is cut", self.route.id, dropped, extra=extra)
                 self.break_off("gap")
                 return
         self._waiting.put(channel, item, self.holds.history.moment if moment is None else moment)

@@ -530,15 +530,17 @@ def test_too_much_that_waits_on_a_reliable_channel_is_asked_for(world: World) ->
     assert f"all {newest + 1}".encode() == written(hold)
 
 
-def test_too_much_that_waits_elsewhere_cuts_the_stream() -> None:
+def test_too_much_that_waits_elsewhere_cuts_the_stream(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing would ever tell that something is missing."""
     world = World(Limits(history_items=0))
+    caplog.set_level("INFO")
     hold = world.linked_at_body(streaming("c"))
     transport: Any = hold.connection
     world.publish(*(item(content="x") for _ in range(WAITING_MAX)))
     assert [] == world.outcomes
     world.publish(item(content="x"))
     assert (Done("gap"), "closed") == (world.take_outcome(), transport.closing)
+    assert "channel c: too much waits; the stream is cut" in caplog.text
 
 
 def test_a_client_that_leaves_is_unsubscribed_at_once(world: World) -> None:
