@@ -190,12 +190,15 @@ class LinkedStream(FilteredStream):
                     self._told = {**self._told, channel: at}
                     self._hint()
                 return
+            if self.link is None and at is not None and item.id is not None and _announces(item) and not is_answered:
+                self._note_gap(channel, 0.0)  # nor does anybody tell it
+                return
             if self.reception.reach(channel, item) and self._inquiry is not None:
                 self._inquiry.note(channel, self.reception.ids[channel])
             self.pass_on(channel, item)
 
     def _is_hint(self, item: Item) -> bool:
-        return self.link is not None and item.stream is not None and item.stream.action == "hint"
+        return self.link is not None and _announces(item)
 
     def _since(self, channel: str, last_id: str) -> list[Item] | None:
         return self.holds.history.since(self.route.realm, channel, last_id)
@@ -256,7 +259,7 @@ class LinkedStream(FilteredStream):
             at = ids[channel]
             missed = self._since(channel, at)
             if missed is not None:
-                self._pass_all(channel, missed, is_answered=moments.asked >= self._hinted)
+                self._pass_all(channel, missed, is_answered=self._is_answered(channel, moments.asked))
                 continue
             if self._told.get(channel) == at:
                 believed.add(channel)
@@ -269,6 +272,12 @@ class LinkedStream(FilteredStream):
         self._let_go()
         self._told = {**self._told, **{channel: ids[channel] for channel in self._gapped if channel in ids}}
         self._set_poll()
+
+    def _is_answered(self, channel: str, asked: int) -> bool:
+        """Whether an answer that was asked for at this moment knew of all hints on a channel."""
+        if self.link is not None:
+            return asked >= self._hinted
+        return not any(map(_announces, self.holds.history.arrived(self.route.realm, channel, asked)))
 
     def _is_behind(self, channel: str, at: str, asked: int, *, is_believed: bool) -> bool:
         """Whether a client may lack something of a channel according to memory, which does not know where it is."""
@@ -507,3 +516,8 @@ class LinkedStream(FilteredStream):
             self.holds.wheel.drop(self)
         else:
             self.holds.wheel.set(self, max(0.0, min(times) - self._now()))
+
+
+def _announces(item: Item) -> bool:
+    """Whether an item is a hint: there is something new, which it does not bring."""
+    return item.stream is not None and item.stream.action == "hint"

@@ -219,6 +219,28 @@ def test_without_a_link_a_gap_cuts_the_stream(world: World) -> None:
     assert (b"", "closed", Done("gap")) == (transport.take(), transport.closing, world.take_outcome())
 
 
+@pytest.mark.parametrize("is_early", [False, True])
+def test_without_a_link_a_hint_is_a_gap(world: World, is_early: bool) -> None:
+    """It has an id, so there is something that the client does not have, and nobody tells it."""
+    moments, items = world.moments(), (item("2", "1", action="hint"), item("3", "2"))
+    if is_early:
+        world.publish(*items)
+    hold = world.linked(streaming(Channel("c", "1"), next_link=None), moments)
+    transport: Any = hold.connection
+    if not is_early:
+        world.publish(*items)
+    world.advance(SOON)
+    assert (b"", Done("gap")) == (transport.written, world.take_outcome())
+
+
+def test_without_a_link_a_backend_that_knew_of_a_hint_is_believed(world: World) -> None:
+    """Clients would come again and again otherwise."""
+    world.publish(item("2", "1", action="hint"), item("3", "2"))
+    hold = world.linked(streaming(Channel("c", "1"), next_link=None))
+    world.advance(SOON)
+    assert (b"3", []) == (written(hold), world.outcomes)
+
+
 def test_without_a_link_a_backend_is_believed(world: World) -> None:
     world.publish(item("9", "8"))
     hold = world.linked(streaming(Channel("c", "4"), next_link=None))

@@ -135,9 +135,10 @@ class Streams(RuleBasedStateMachine):
         self.commit()
         self.on_the_way.append(Item(channel, one.id if has_id else None, stream=one.stream))
 
-    @precondition(lambda self: self.has_link)
     @rule(channel=st.sampled_from(RELIABLE), has_ids=st.booleans())
     def hint(self, channel: str, has_ids: bool) -> None:
+        """Without a link, one without ids shows nobody what is missing."""
+        has_ids = has_ids or not self.has_link
         one = self.announce(channel) if has_ids else item(None, channel=channel)
         self.commit()
         self.on_the_way.append(Item(channel, one.id, one.prev_id, stream=HttpStream("hint")))
@@ -447,6 +448,7 @@ def steps(machine: Streams, chance: Random) -> list[tuple[float, Callable[[], No
         (2, lambda: machine.publish(channel, chance.randint(1, 3))),
         (1, lambda: machine.lose(channel)),
         (1, lambda: machine.publish_loose(is_odd)),
+        (1, lambda: machine.hint(channel, is_odd)),
         (1, machine.store),
         (3, machine.turn),
         (2, machine.deliver_all),
@@ -458,7 +460,6 @@ def steps(machine: Streams, chance: Random) -> list[tuple[float, Callable[[], No
         found += [
             (1, lambda: machine.publish_before_storing(channel)),
             (0.7, lambda: machine.publish_without_ids(channel, is_odd)),
-            (1, lambda: machine.hint(channel, is_odd)),
         ]
     if machine.on_the_way:
         found.append((2, lambda: machine.deliver(chance, is_odd)))
