@@ -6,6 +6,8 @@ the item that their client is at, and what came since a moment. A moment is a nu
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gripproxy.audience import Audience
 from gripproxy.config import Limits
@@ -115,6 +117,15 @@ class Delivery:
     def arrived(self, realm: str, channel: str, moment: int) -> list[Item]:
         """Return all items that came on a channel after a moment, as far as they are kept."""
         return self._sequencer.arrived((realm, channel), moment)
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Remember all that comes meanwhile, however much it is of one channel: who waits subscribes behind it only."""
+        self._sequencer.await_all(1)
+        try:
+            yield
+        finally:
+            self._sequencer.await_all(-1)
 
     def reaches(self, moment: int) -> bool:
         """Whether all that came after a moment is remembered still, as far as there was room."""

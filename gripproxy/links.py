@@ -12,6 +12,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -59,13 +60,18 @@ Key = tuple[Route, str, str, tuple[tuple[str, str], ...], bytes]
 
 
 class Arrivals(Protocol):
-    """Counts the items that have gone out: up to now, and up to the beginning of this turn of the loop."""
+    """Counts the items that have gone out: up to now, and up to the beginning of this turn of the loop.
+
+    Within ``remembering`` nothing that comes is forgotten.
+    """
 
     @property
     def moment(self) -> int: ...
 
     @property
     def turn(self) -> int: ...
+
+    def remembering(self) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +88,15 @@ class Answer:
 class _Fetch:
     """A request for a link; ``asked`` is the moment at which it was sent, None while it waits for its turn.
 
-    ``wanted`` tells for each who shares it whether they still are there to be answered.
+    ``wanted`` tells for each who shares it whether they still are there to be answered, ``expiry`` ends the time for
+    which its answer is kept.
     """
 
-    __slots__ = ("asked", "task", "wanted")
+    __slots__ = ("asked", "expiry", "task", "wanted")
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self.expiry: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[Answer]
         self.wanted: list[Callable[[], bool]] = []
 
@@ -134,6 +142,8 @@ class Links:
         if fetch is not None and (fetch.asked is None or fetch.asked >= moment):
             self.shared += 1
         else:
+            if fetch is not None:
+                self._forget(key, fetch)
             fetch = _Fetch()
             loop = asyncio.get_running_loop()
             fetch.task = loop.create_task(self._fetch(key, fetch, arrivals))
@@ -164,12 +174,15 @@ class Links:
             return
         if len(self._fetches) > KEPT_MAX:
             for other, old in self._fetches.items():
-                if old.task.done():
-                    del self._fetches[other]
+                if old.expiry is not None:
+                    self._forget(other, old)
                     break
-        task.get_loop().call_later(KEPT, self._forget, key, fetch)
+        if self._fetches.get(key) is fetch:  # else it is too old for who has asked since
+            fetch.expiry = task.get_loop().call_later(KEPT, self._forget, key, fetch)
 
     def _forget(self, key: Key, fetch: _Fetch) -> None:
+        if fetch.expiry is not None:
+            fetch.expiry.cancel()  # it would keep the answer
         if self._fetches.get(key) is fetch:
             del self._fetches[key]
 
@@ -278,7 +291,8 @@ class Links:
         response = await self._backend.fetch(to, request)
         moments = Moments(asked, arrivals.turn)
         try:
-            content, is_whole = await response.read(BODY_MAX)
+            with arrivals.remembering():
+                content, is_whole = await response.read(BODY_MAX)
         finally:
             response.close()
         if not is_whole:

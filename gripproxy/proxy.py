@@ -210,11 +210,14 @@ class Proxy:
     ) -> None:
         """Ask the backend, and do with its response what it says; ``uri`` is what the client asked for.
 
-        ``places`` limits how many ask at one time: a hint, or a gap, may concern thousands.
+        ``places`` limits how many ask at one time: a hint, or a gap, may concern thousands. For those who leave while
+        they wait for their turn nothing is asked: ConnectionResetError.
         """
         history = self.holds.history
         try:
             async with places or contextlib.nullcontext():
+                if places is not None:
+                    client.check()
                 asked_at = history.moment
                 response = await self._backend.fetch(
                     route,
@@ -267,7 +270,8 @@ class Proxy:
         self, client: Client, route: Route, asked: Request, response: Response, uri: str, moments: Moments
     ) -> None:
         """Do what a response's instructions say."""
-        body, is_whole = await response.read(self._limits.hold_body)
+        with self.holds.history.remembering():
+            body, is_whole = await response.read(self._limits.hold_body)
         if response.request_body is not None:
             asked = replace(asked, body=response.request_body, length=None)
         try:

@@ -55,7 +55,8 @@ class History:
     """The items of all channels that went out lately.
 
     ``serial`` is that of the newest item, ``expired`` that of the newest whose time is over, or that the total bound
-    pushed out before; ``forgotten`` counts those.
+    pushed out before; ``forgotten`` counts those. While ``awaited`` is not 0, so many may ask for all that has come
+    since now: the bounds of single channels wait.
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class History:
         "_size",
         "_total",
         "_ttl",
+        "awaited",
         "expired",
         "forgotten",
         "serial",
@@ -85,6 +87,7 @@ class History:
         self.serial = 0
         self.expired = 0
         self.forgotten = 0
+        self.awaited = 0
 
     def configure(self, ttl: float, items_max: int, bytes_max: int) -> None:
         """Go on with other bounds: at once for the time, for each channel with its next item for the others."""
@@ -109,7 +112,11 @@ class History:
         channel.size += size
         self._size += size
         self._link(channel, item)
-        while channel.serials and (len(channel.serials) > self._items_max or channel.size > self._bytes_max):
+        while (
+            not self.awaited
+            and channel.serials
+            and (len(channel.serials) > self._items_max or channel.size > self._bytes_max)
+        ):
             self._drop_oldest(key)
         while self._size > self._total:
             # As if its time were over: of its channel perhaps nothing is left by which a client could tell.
@@ -125,7 +132,7 @@ class History:
             channel.is_ended = False
         elif channel.chain and item.id == channel.front:
             channel.front = item.prev_id  # it comes late, so it is no news for those behind the chain
-        elif not item.no_seq:
+        elif not has_no_place(item):
             channel.chain.clear()
             channel.chain.append(self.serial)
             channel.front = item.prev_id

@@ -102,6 +102,10 @@ class Sequencer:
         """The number of the newest item that is not remembered any more: its time is over, or there was no room."""
         return self._history.expired
 
+    def await_all(self, change: int) -> None:
+        """Note that one more (1), or one less (-1), will want all that comes from now on, however much that is."""
+        self._history.awaited += change
+
     def push(self, key: Hashable, item: Item, now: float, has_subscribers: bool) -> list[Item]:
         """Take an item; return those of its channel that are due now, in order."""
         self._history.expire(now)
@@ -157,7 +161,8 @@ class Sequencer:
         """The items that came after this id, in order; [] if it is the newest, None if it is not (or no more) known.
 
         None also if an item that overtook its predecessor, or named none, came in between: then only the backend can
-        tell what the client lacks. Items that have no place in the order (no id, or no-seq) are not among them.
+        tell what the client lacks. Items that have no place in the order (no id, or no-seq without prev-id) are not
+        among them.
         """
         items = self._history.since(key, last_id)
         if items is None and self._history.newest(key) is None and self._last_ids.get(key) == last_id:

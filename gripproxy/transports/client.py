@@ -109,6 +109,13 @@ class Client:
             raise ConnectionResetError("the client left")
         return transport
 
+    def check(self) -> None:
+        """Do nothing where the client is there still.
+
+        Raises: ConnectionResetError when it has left.
+        """
+        _ = self.transport
+
     def begin(self) -> None:
         """Note that a response is to come and nothing of it is out."""
         if self._connection is not None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,6 +50,9 @@ class History(Protocol):
 
     def arrived(self, realm: str, channel: str, moment: int) -> list[Item]:
         """Return all items that came after a moment."""
+
+    def remembering(self) -> AbstractContextManager[None]:
+        """Remember all that comes within it."""
 
     def reaches(self, moment: int) -> bool:
         """Whether all that came after a moment is remembered still."""

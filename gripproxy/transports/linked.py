@@ -190,12 +190,15 @@ class LinkedStream(FilteredStream):
                     self._told = {**self._told, channel: at}
                     self._hint()
                 return
+            if self.link is None and at is not None and item.id is not None and _announces(item) and not is_answered:
+                self._note_gap(channel, 0.0)  # nor does anybody tell it
+                return
             if self.reception.reach(channel, item) and self._inquiry is not None:
                 self._inquiry.note(channel, self.reception.ids[channel])
             self.pass_on(channel, item)
 
     def _is_hint(self, item: Item) -> bool:
-        return self.link is not None and item.stream is not None and item.stream.action == "hint"
+        return self.link is not None and _announces(item)
 
     def _since(self, channel: str, last_id: str) -> list[Item] | None:
         return self.holds.history.since(self.route.realm, channel, last_id)
@@ -206,6 +209,8 @@ class LinkedStream(FilteredStream):
             dropped, one = self._waiting.drop_oldest()
             if dropped not in self.reception.ids or has_no_place(one):
                 # Nothing would ever show that it is missing.
+                extra = {**self.log_extra, "channels": (dropped,)}
+                log.info("%s: channel %s: too much waits; the stream is cut", self.route.id, dropped, extra=extra)
                 self.break_off("gap")
                 return
         self._waiting.put(channel, item, self.holds.history.moment if moment is None else moment)
@@ -254,7 +259,7 @@ class LinkedStream(FilteredStream):
             at = ids[channel]
             missed = self._since(channel, at)
             if missed is not None:
-                self._pass_all(channel, missed, is_answered=True)
+                self._pass_all(channel, missed, is_answered=self._is_answered(channel, moments.asked))
                 continue
             if self._told.get(channel) == at:
                 believed.add(channel)
@@ -267,6 +272,12 @@ class LinkedStream(FilteredStream):
         self._let_go()
         self._told = {**self._told, **{channel: ids[channel] for channel in self._gapped if channel in ids}}
         self._set_poll()
+
+    def _is_answered(self, channel: str, asked: int) -> bool:
+        """Whether an answer that was asked for at this moment knew of all hints on a channel."""
+        if self.link is not None:
+            return asked >= self._hinted
+        return not any(map(_announces, self.holds.history.arrived(self.route.realm, channel, asked)))
 
     def _is_behind(self, channel: str, at: str, asked: int, *, is_believed: bool) -> bool:
         """Whether a client may lack something of a channel according to memory, which does not know where it is."""
@@ -342,19 +353,22 @@ class LinkedStream(FilteredStream):
             self._follow_hint(moments.asked)
             self._end_at_last()
         elif instruct.next_link is not None:
-            self._turn_page(instruct)
+            self._turn_page(instruct, inquiry.moved.keys())
         else:
             self.in_turn(lambda: self.end("ended"))
 
-    def _turn_page(self, instruct: Instruct) -> None:
+    def _turn_page(self, instruct: Instruct, moved: Set[str] = _NOWHERE) -> None:
         """Go on with the next page; until there is one with a hold, everything waits.
 
-        Where a page has nothing, or leads to itself, that takes a moment: it may go on so for ever.
+        Where a page has nothing, or leads to itself, that takes a moment: it may go on so for ever. On ``moved``
+        channels something was written since it was asked for, which the next one must not repeat.
         """
         prefix, before = len(self.route.prefix), (self.link, self._page_ids)
         self._is_exclusive = True
         self.link = instruct.next_link
-        self._page_ids = {one.name[prefix:]: one.prev_id for one in instruct.channels if one.prev_id is not None}
+        ids = {one.name: one.prev_id for one in instruct.channels if one.prev_id is not None}
+        ids |= {name: self.reception.ids[name] for name in moved & ids.keys()}
+        self._page_ids = {name[prefix:]: at for name, at in ids.items()}
         if before[1] is not None and (not instruct.body or before == (self.link, self._page_ids)):
             self._link_at = self._now() + PAGE_DELAY
             self._arm()
@@ -502,3 +516,8 @@ class LinkedStream(FilteredStream):
             self.holds.wheel.drop(self)
         else:
             self.holds.wheel.set(self, max(0.0, min(times) - self._now()))
+
+
+def _announces(item: Item) -> bool:
+    """Whether an item is a hint: there is something new, which it does not bring."""
+    return item.stream is not None and item.stream.action == "hint"

@@ -149,7 +149,8 @@ class OverHttp:
             response = await self._backend.fetch(self._route, asked)
             self.answered = self._history.turn
             try:
-                body, is_whole = await response.read(self.session.limits.response_size)
+                with self._history.remembering():
+                    body, is_whole = await response.read(self.session.limits.response_size)
             finally:
                 response.close()
             self.target = response.target

@@ -59,6 +59,23 @@ def test_what_comes_before_the_answer_is_in_the_body_of_a_stream(case: Case) -> 
     assert b"body new" == stream.read_data(8)
 
 
+@pytest.mark.parametrize("link", [{}, {"Grip_Link": "</next>; rel=next"}])
+def test_however_much_comes_before_the_end_of_a_body_follows_it(case: Case, link: dict[str, str]) -> None:
+    """More than a channel remembers otherwise: its subscription comes with the end of the body."""
+    gate = case.backend.gate()
+    case.answer(Reply([b"body;", gate], held(case.channel, **link).fields, framing="chunked"))
+    stream = case.ask()
+    case.taken()
+    case.settle()
+    items = [f"{number};" for number in range(250)]
+    case.say(*items[:125])
+    case.say(*items[125:])
+    gate.open()
+    stream.read_head()
+    expected = "".join(["body;", *items]).encode()
+    assert expected == stream.read_data(len(expected))
+
+
 def test_what_comes_during_a_large_body_follows_it(case: Case) -> None:
     """Also without ids: the answer has begun, so it is not in there."""
     gate = case.backend.gate()

@@ -202,6 +202,33 @@ def test_many_polls_are_not_asked_again_all_at_once(case: Case) -> None:
     assert max(most) < 100
 
 
+def test_who_has_left_is_not_asked_again_for(case: Case) -> None:
+    """Of 200 polls whose turn comes slowly, all but one leave meanwhile: the one does not wait for the others."""
+    feeds = Feeds(case, "a")
+    leaving = [case.ask("?a=0&wait") for _ in range(200)]
+    staying = case.ask("?a=0&wait")
+    for _ in (*leaving, staying):
+        case.taken()
+    case.settle()
+    feeds.store("a")
+    gate = case.backend.gate()
+    asked = []
+
+    def count(request: object) -> Reply:
+        asked.append(request)
+        return Reply(b"a.1;", before=[gate])
+
+    case.answer(count)
+    case.publish({"http-response": {"action": "hint"}}, channel=feeds.channel("a"))
+    case.taken()
+    for poll in leaving:
+        poll.close()
+    case.settle()
+    gate.open()
+    assert b"a.1;" == staying.read_response().body
+    assert len(asked) < 100
+
+
 # --- links that fail, or take their time
 
 

@@ -173,6 +173,16 @@ def test_what_is_not_remembered_any_more_is_known(delivery: Delivery, loop: Loop
     assert [False, True] == [delivery.reaches(moment), delivery.reaches(moment + 1)]
 
 
+def test_who_waits_for_a_body_may_ask_for_all_that_came_meanwhile(delivery: Delivery) -> None:
+    items = tuple(item(str(number)) for number in range(Limits().history_items + 50))
+    moment = delivery.moment
+    with delivery.remembering():
+        delivery.receive("r", items)
+        assert list(items) == delivery.arrived("r", "c", moment)
+    delivery.receive("r", (item("x"),))
+    assert [*items[51:], item("x")] == delivery.arrived("r", "c", moment)
+
+
 def test_what_came_in_this_turn_of_the_loop_is_after_its_beginning(delivery: Delivery, loop: Loop) -> None:
     delivery.receive("r", (item("1"),))
     loop.turn()

@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +17,7 @@ from gripproxy.config import Config, File, Realm, Server
 from gripproxy.config import Route as RouteConfig
 from gripproxy.errors import BackendError
 from gripproxy.grip.fields import Fields, pack_fields
-from gripproxy.links import AT_ONCE, BODY_MAX, KEPT_BODY_MAX, PACES_MAX, Answer, Links, resolve
+from gripproxy.links import AT_ONCE, BODY_MAX, KEPT_BODY_MAX, KEPT_MAX, PACES_MAX, Answer, Links, resolve
 from gripproxy.routes import Route, Routes
 from gripproxy.targets import Target
 
@@ -65,6 +67,9 @@ class Arrivals:
 
     moment = 0
     turn = 0
+
+    def remembering(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class World:
@@ -429,6 +434,25 @@ def test_an_answer_is_kept_for_those_who_ask_a_moment_later() -> None:
         assert first is await world.fetch(moment=5)
         assert first is not await world.fetch(moment=6), "it was asked for before"
         assert 2 == len(world.backend.requests)
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_same", [False, True])
+def test_only_so_many_answers_are_kept(is_same: bool) -> None:
+    """Neither those of too many links, nor those of one that was asked again."""
+
+    async def test(world: World) -> None:
+        await world.fetch("http://client.test/0")
+        (fetch,) = world.links._fetches.values()
+        oldest = weakref.ref(fetch.task)
+        del fetch
+        for number in range(1, KEPT_MAX + 2):
+            world.arrivals.moment += 1
+            uri = "http://client.test/0" if is_same else f"http://client.test/{number}"
+            await world.fetch(uri, moment=world.arrivals.moment)
+        assert oldest() is None
+        assert (1 if is_same else KEPT_MAX) == len(world.links._fetches)
 
     run(test)
 

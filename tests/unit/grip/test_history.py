@@ -51,9 +51,15 @@ def test_an_item_that_does_not_follow_begins_a_chain(breaker: Item) -> None:
 
 
 def test_items_without_a_place_are_no_links() -> None:
-    history = filled(History(), item("1"), item("x", no_seq=True), item("y", "7", no_seq=True), item("2", "1"))
+    history = filled(History(), item("1"), item("x", no_seq=True), item(no_seq=True), item("2", "1"))
     assert [item("2", "1")] == history.since("k", "1")
     assert history.since("k", "x") is None
+
+
+def test_an_item_that_went_out_of_its_turn_ends_the_chain() -> None:
+    """It says what it follows, so whoever is before that lacks something."""
+    history = filled(History(), item("1"), item("5", "4", no_seq=True))
+    assert (None, []) == (history.since("k", "1"), history.since("k", "5"))
 
 
 def test_an_item_without_id_ends_the_order_but_not_the_chain() -> None:
@@ -178,7 +184,7 @@ def test_a_chain_has_no_gap_and_nothing_newer_is_left_out(
                 assert previous == later.prev_id
                 assert later.id is not None
                 previous = later.id
-            if identifier is not None and not has_no_place(one) and not was_late and not no_seq:
+            if identifier is not None and not has_no_place(one) and not was_late:
                 assert following == [] or following[-1] == one
                 assert following or last_id == identifier
 

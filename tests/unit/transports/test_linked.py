@@ -194,6 +194,14 @@ def test_an_item_outside_of_the_order_is_written_at_once(world: World) -> None:
 # --- without a link
 
 
+def test_an_item_that_goes_out_of_its_turn_shows_a_gap(world: World) -> None:
+    """By no-seq, with a prev-id: the proxy does not wait for what it follows, and the client must not miss it."""
+    hold = world.linked(streaming(Channel("c", "1")))
+    world.publish(item("2", "1"), item("4", "3", no_seq=True))
+    world.advance(SOON)
+    assert (b"2", {"c": "2"}) == (written(hold), follow(world).last_ids)
+
+
 def test_without_a_link_the_history_helps(world: World) -> None:
     moments = world.moments()
     world.publish(item("2", "1"), item("3", "2"))
@@ -209,6 +217,28 @@ def test_without_a_link_a_gap_cuts_the_stream(world: World) -> None:
     assert "" == transport.closing, "it may close by itself"
     world.advance(GAP_REPEAT + SOON)
     assert (b"", "closed", Done("gap")) == (transport.take(), transport.closing, world.take_outcome())
+
+
+@pytest.mark.parametrize("is_early", [False, True])
+def test_without_a_link_a_hint_is_a_gap(world: World, is_early: bool) -> None:
+    """It has an id, so there is something that the client does not have, and nobody tells it."""
+    moments, items = world.moments(), (item("2", "1", action="hint"), item("3", "2"))
+    if is_early:
+        world.publish(*items)
+    hold = world.linked(streaming(Channel("c", "1"), next_link=None), moments)
+    transport: Any = hold.connection
+    if not is_early:
+        world.publish(*items)
+    world.advance(SOON)
+    assert (b"", Done("gap")) == (transport.written, world.take_outcome())
+
+
+def test_without_a_link_a_backend_that_knew_of_a_hint_is_believed(world: World) -> None:
+    """Clients would come again and again otherwise."""
+    world.publish(item("2", "1", action="hint"), item("3", "2"))
+    hold = world.linked(streaming(Channel("c", "1"), next_link=None))
+    world.advance(SOON)
+    assert (b"3", []) == (written(hold), world.outcomes)
 
 
 def test_without_a_link_a_backend_is_believed(world: World) -> None:
@@ -333,6 +363,20 @@ def test_between_pages_everything_waits(world: World) -> None:
     assert b"page 4 5d" == written(hold)
 
 
+@pytest.mark.parametrize("body", [b"c2 c3 ", b""])
+def test_pages_do_not_repeat_what_was_written_while_the_first_was_asked_for(world: World, body: bytes) -> None:
+    """The first page has news of one channel; the other one was quiet when the backend looked."""
+    hold = world.linked(streaming(Channel("c", "1"), Channel("d", "7")))
+    world.publish(item("3", "2"))
+    world.advance(SOON)
+    assert {"c": "1", "d": "7"} == follow(world).last_ids
+    world.publish(item("8", "7", "d8 ", channel="d"))
+    page = Instruct(None, (Channel("c", "3"), Channel("d", "7")), next_link=Link("/2"), body=body)
+    answer(world, hold, page)
+    assert {"c": "3", "d": "8"} == follow(world).last_ids
+    assert b"d8 " + body == written(hold)
+
+
 def test_a_hold_behind_pages_misses_nothing(world: World) -> None:
     hold = world.linked(Instruct(hold=None, next_link=Link("/2")))
     follow(world)
@@ -374,6 +418,20 @@ def test_a_hint_in_the_history_asks_the_link_once(world: World) -> None:
     assert (b"", {"c": "1"}) == (written(hold), follow(world).last_ids)
     answer(world, hold, streaming(Channel("c", "1")))
     assert (b"3", []) == (written(hold), world.outcomes), "the backend has nothing to say of it"
+
+
+def test_a_link_that_was_asked_before_a_hint_does_not_answer_it(world: World) -> None:
+    """Though it says that the client is where the hint is: it could not know what that announces."""
+    hold = world.linked(streaming(Channel("c", "4"), Channel("d", "1")))
+    world.publish(item("3", "2", channel="d"))
+    world.advance(SOON)
+    follow(world)
+    asked = world.delivery.moment
+    world.publish(item("5", "4", action="hint"), item("6", "5"))
+    answer(world, hold, streaming(Channel("c", "4"), Channel("d", "3"), body=b"d2 d3 "), asked)
+    assert {"c": "4", "d": "3"} == follow(world).last_ids
+    answer(world, hold, streaming(Channel("c", "6"), Channel("d", "3"), body=b"c5 c6 "))
+    assert (b"d2 d3 c5 c6 ", []) == (written(hold), world.outcomes)
 
 
 def test_a_quiet_stream_polls_its_link(world: World) -> None:
@@ -494,15 +552,17 @@ def test_too_much_that_waits_on_a_reliable_channel_is_asked_for(world: World) ->
     assert f"all {newest + 1}".encode() == written(hold)
 
 
-def test_too_much_that_waits_elsewhere_cuts_the_stream() -> None:
+def test_too_much_that_waits_elsewhere_cuts_the_stream(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing would ever tell that something is missing."""
     world = World(Limits(history_items=0))
+    caplog.set_level("INFO")
     hold = world.linked_at_body(streaming("c"))
     transport: Any = hold.connection
     world.publish(*(item(content="x") for _ in range(WAITING_MAX)))
     assert [] == world.outcomes
     world.publish(item(content="x"))
     assert (Done("gap"), "closed") == (world.take_outcome(), transport.closing)
+    assert "channel c: too much waits; the stream is cut" in caplog.text
 
 
 def test_a_client_that_leaves_is_unsubscribed_at_once(world: World) -> None:

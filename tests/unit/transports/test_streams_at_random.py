@@ -4,13 +4,20 @@ The machine is a backend with two channels of numbered items, a bus that reorder
 requests that are sent, read from the state and answered at moments of their own, with a hold or page by page, and
 clients that come and go, and that sometimes take nothing for a while. A third channel has items without ids; they are
 shown as they come, once.
+
+Hypothesis looks for short ways to a fault. Some faults have only long ones, in which many steps have to be likely ones:
+those are for the walks.
 """
 
+import random
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -128,9 +135,10 @@ class Streams(RuleBasedStateMachine):
         self.commit()
         self.on_the_way.append(Item(channel, one.id if has_id else None, stream=one.stream))
 
-    @precondition(lambda self: self.has_link)
     @rule(channel=st.sampled_from(RELIABLE), has_ids=st.booleans())
     def hint(self, channel: str, has_ids: bool) -> None:
+        """Without a link, one without ids shows nobody what is missing."""
+        has_ids = has_ids or not self.has_link
         one = self.announce(channel) if has_ids else item(None, channel=channel)
         self.commit()
         self.on_the_way.append(Item(channel, one.id, one.prev_id, stream=HttpStream("hint")))
@@ -138,9 +146,9 @@ class Streams(RuleBasedStateMachine):
     # The bus
 
     @precondition(lambda self: self.on_the_way)
-    @rule(data=st.data(), is_repeated=st.booleans())
-    def deliver(self, data: st.DataObject, is_repeated: bool) -> None:
-        index = data.draw(st.integers(0, len(self.on_the_way) - 1))
+    @rule(chance=st.randoms(), is_repeated=st.booleans())
+    def deliver(self, chance: Random, is_repeated: bool) -> None:
+        index = chance.randrange(len(self.on_the_way))
         one = self.on_the_way[index] if is_repeated else self.on_the_way.pop(index)
         self.take(one)
 
@@ -270,22 +278,20 @@ class Streams(RuleBasedStateMachine):
         self.advance(self.answers[-1])
 
     @precondition(lambda self: self.following is not None and self.following.state is not None)
-    @rule(data=st.data())
-    def answer_with_a_page(self, data: st.DataObject) -> None:
+    @rule(chance=st.randoms())
+    def answer_with_a_page(self, chance: Random) -> None:
         asked = self.following
         assert asked is not None
         assert asked.state is not None
         assert asked.moment is not None
-        upto = {
-            name: data.draw(st.integers(last, max(last, asked.state[name]))) for name, last in asked.last_ids.items()
-        }
+        upto = {name: chance.randint(last, max(last, asked.state[name])) for name, last in asked.last_ids.items()}
         page = self.instruct(upto, self.body(asked.last_ids, upto))
         self.advance_to(replace(page, hold=None), asked.moment)
 
     @precondition(lambda self: self.following is not None and self.sharable())
-    @rule(data=st.data())
-    def share_answer(self, data: st.DataObject) -> None:
-        self.advance(data.draw(st.sampled_from(self.sharable())))
+    @rule(chance=st.randoms())
+    def share_answer(self, chance: Random) -> None:
+        self.advance(chance.choice(self.sharable()))
 
     def sharable(self) -> list[Answered]:
         asked = self.following
@@ -410,3 +416,87 @@ class Streams(RuleBasedStateMachine):
 
 Streams.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 TestStreams = Streams.TestCase
+
+
+# --- walks
+
+WALKS = 150
+STEPS = 60
+
+
+def steps(machine: Streams, chance: Random) -> list[tuple[float, Callable[[], None]]]:
+    """What may be done next, and how likely that is to be."""
+    channel, is_odd = chance.choice(RELIABLE), chance.random() < 0.3
+    client, following, opening = machine.client, machine.following, machine.opening
+
+    def go_on() -> None:
+        """Publish in good order."""
+        machine.deliver_all()
+        machine.publish(channel, 1)
+        machine.deliver_all()
+        machine.turn()
+
+    def lose_one() -> None:
+        """Have a link asked for."""
+        machine.lose(channel)
+        go_on()
+        machine.wait(0.3)
+
+    found = [
+        (6, go_on),
+        (3, lose_one),
+        (2, lambda: machine.publish(channel, chance.randint(1, 3))),
+        (1, lambda: machine.lose(channel)),
+        (1, lambda: machine.publish_loose(is_odd)),
+        (1, lambda: machine.hint(channel, is_odd)),
+        (1, machine.store),
+        (3, machine.turn),
+        (2, machine.deliver_all),
+        (2, lambda: machine.wait(chance.choice([0.05, 0.3, 1.0, 2.5]))),
+        (0.3, lambda: machine.wait(chance.choice([6.0, 30.0, 61.0, 130.0]))),
+        (0.2, machine.recover),
+    ]
+    if machine.has_link:
+        found += [
+            (1, lambda: machine.publish_before_storing(channel)),
+            (0.7, lambda: machine.publish_without_ids(channel, is_odd)),
+        ]
+    if machine.on_the_way:
+        found.append((2, lambda: machine.deliver(chance, is_odd)))
+    if client is not None:
+        found.append((0.2, machine.leave))
+        found.append((0 if client.is_begun else 4, machine.begin))
+        found.append((3, machine.take_it_all) if client.is_slow else (0.5, machine.take_nothing))
+    elif opening is None:
+        found.append((10, machine.ask))
+    else:
+        found.append((4, machine.read))
+        if opening.state is not None:
+            found.append((4, lambda: machine.answer(not is_odd)))
+    if following is not None:
+        found.append((0.5, machine.fail_link))
+        found.append((4, machine.send_link if following.moment is None else machine.read_link))
+        if following.state is not None:
+            found += [(4, machine.answer_link), (4, lambda: machine.answer_with_a_page(chance))]
+        if machine.sharable():
+            found.append((2, lambda: machine.share_answer(chance)))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(WALKS))
+def test_a_walk(seed: int) -> None:
+    """In the end nothing is left of it."""
+    chance = Random(seed)
+    random.seed(seed)  # what the holds spread
+    machine = Streams()
+    machine.start(chance.random() < 0.8, chance.randint(0, 3), chance.choice([1, 3, 100]))
+    for _ in range(STEPS):
+        weights, actions = zip(*steps(machine, chance), strict=True)
+        chance.choices(actions, weights)[0]()
+        machine.every_item_once_and_in_order()
+    machine.teardown()
+    world = machine.world
+    if machine.client is not None:
+        machine.leave()
+    world.advance(1.0)
+    assert ({}, {}, 0, 0) == (world.holds.open, world.hub.channels, world.hub.backlog, world.wheel.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,6 +143,9 @@ class FakeHistory:
 
     def arrived(self, realm: str, channel: str, moment: int) -> list[Item]:
         return [item for item in self.items[moment:] if item.channel == channel]
+
+    def remembering(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class FakeLeg:
