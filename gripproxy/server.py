@@ -167,6 +167,8 @@ class Server:
             keepalive_timeout=config.control.keepalive_timeout + KEEP_ALIVE_GRACE,
             access_log=None,
             logger=request_log("gripproxy.http"),
+            # aiohttp knows other encodings, some only with further libraries, and takes what is cut off.
+            auto_decompress=False,
         )
         zeromq = Zeromq(config, bus, subscriptions, metrics, holds, proxy.refresh_some, instance)
         proxy.on_request = zeromq.on_request
