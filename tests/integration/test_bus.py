@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import json
 import signal
+import socket
+import socketserver
 import sys
 import threading
 import time
@@ -250,6 +252,61 @@ def test_what_redis_forgot_is_told_by_who_took_it(
 
     for stream in streams:
         assert [*map(str, range(20)), "after"] == [stream.line().decode().strip() for _ in range(21)]
+
+
+class Name(socketserver.ThreadingTCPServer):
+    """An address that leads to one Redis, and from some moment on to another; who is connected stays where he is."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, place: Redis) -> None:
+        self.place = place
+        super().__init__(("127.0.0.1", port), Passage)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Passage(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, Name)
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.server.place.port)) as other:
+            threading.Thread(target=pass_on, args=(other, self.request), daemon=True).start()
+            pass_on(self.request, other)
+
+
+def pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_fail_over_that_breaks_no_connection_is_followed(
+    redis: Redis,
+    processes: Processes,
+    tmp_path: Path,
+    node: Callable[..., Proxy],
+    backend: str,
+    held_on: Callable[[Proxy], Stream],
+) -> None:
+    """As with services that give the name to another: the old primary lives, is a replica, and cut off here."""
+    import redis as library
+
+    other = Redis(processes, tmp_path)
+    with Name(free_port(), redis.start()) as name:
+        url = redis.url.replace(f":{redis.port}/", f":{name.server_address[1]}/")
+        one, two = node(backend, BUS__URL=url), node(backend, BUS__URL=url)
+        wait_for_bus(one, two)
+        streams = [held_on(one), held_on(two)]
+        assert 200 == publish(one, "before")
+        other.start()
+        name.place = other
+        with library.Redis.from_url(redis.url) as direct:
+            direct.replicaof("127.0.0.1", "1")
+        publish_for_sure(two, "after")
+
+        for stream in streams:
+            assert [b"before\n", b"after\n"] == [stream.line(), stream.line()]
+        name.shutdown()
 
 
 def test_without_redis_publishers_are_told_and_with_it_all_goes_on(
