@@ -168,6 +168,8 @@ class RedisBus:
             async with asyncio.timeout(self._timeout):
                 await asyncio.shield(batch.done)
         except TimeoutError:
+            if batch.done.done():  # in the very moment in which the time ran out
+                return batch.done.result()
             self._withdraw(batch)
             raise OSError(f"Redis did not take it within {self._timeout:g} s") from None
 
