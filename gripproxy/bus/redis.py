@@ -373,8 +373,13 @@ class RedisBus:
 
 
 async def identify(client: Any) -> str:
-    """Return what tells one server, and one life of it, from another."""
+    """Return what tells one server, and one life of it, from another.
+
+    Raises: RedisError, also when the server does not tell, as some that only speak like Redis do not.
+    """
     info: dict[str, Any] = await client.info("server")
+    if "run_id" not in info:
+        raise RedisError("the server's INFO has no run_id; the bus needs Redis or Valkey")
     return str(info["run_id"])
 
 

@@ -1,15 +1,35 @@
 """The bus over Redis, as far as it needs none."""
 
 import asyncio
+from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 
-from gripproxy.bus.redis import RedisBus
+from gripproxy.bus.redis import RedisBus, identify
 from gripproxy.config import Bus as Settings
 from gripproxy.grip.item import Item
 from gripproxy.metrics import Metrics
 
-pytest.importorskip("redis")
+
+class Client:
+    """A client of a server that says this of itself."""
+
+    def __init__(self, **info: str) -> None:
+        self._info = info
+
+    async def info(self, section: str) -> dict[str, Any]:
+        return self._info
+
+
+def test_a_server_is_known_by_the_id_of_its_life() -> None:
+    assert "a1" == asyncio.run(identify(Client(run_id="a1", redis_version="7")))
+
+
+def test_a_server_that_has_none_is_refused_like_one_that_is_away() -> None:
+    """What the bus's tasks do not expect would end them, and with them all that is published."""
+    with pytest.raises(RedisError, match="no run_id"):
+        asyncio.run(identify(Client(redis_version="7")))
 
 
 def publish(answer: OSError | None) -> None:
