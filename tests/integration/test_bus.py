@@ -17,6 +17,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+from tests.integration.certificates import make_authority
 from tests.integration.conftest import ROOT, Proxy
 from tests.integration.processes import Process, Processes
 from tests.integration.streams import Stream, holding_backend
@@ -307,6 +308,24 @@ def test_a_fail_over_that_breaks_no_connection_is_followed(
         for stream in streams:
             assert [b"before\n", b"after\n"] == [stream.line(), stream.line()]
         name.shutdown()
+
+
+def test_redis_may_want_tls_and_a_certificate_of_the_proxy(
+    processes: Processes, tmp_path: Path, node: Callable[..., Proxy], backend: str, held_on: Callable[[Proxy], Stream]
+) -> None:
+    authority = make_authority(tmp_path)
+    server, client = authority.sign("redis", "127.0.0.1"), authority.sign("proxy")
+    port = free_port()
+    tls = ("--tls-cert-file", server, "--tls-key-file", server, "--tls-ca-cert-file", authority.file)
+    places = ("--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path))
+    processes.start("redis", "redis-server", *places, *tls, ports=[port])
+    query = f"ssl_ca_certs={authority.file}&ssl_certfile={client}&ssl_keyfile={client}"
+    one = node(backend, BUS__URL=f"rediss://127.0.0.1:{port}/0?{query}")
+    wait_for_bus(one)
+    stream = held_on(one)
+
+    assert 200 == publish(one, "over TLS")
+    assert b"over TLS\n" == stream.line()
 
 
 def test_without_redis_publishers_are_told_and_with_it_all_goes_on(
