@@ -42,6 +42,17 @@ class Delivery:
         # The moment at which this turn of the loop began, once an item has come in it.
         self._turn: int | None = None
         metrics.watch("duplicates", lambda: self._sequencer.duplicates)
+        metrics.watch("gaps", lambda: {**metrics.gaps, "early": self._sequencer.overflowed})
+        metrics.watch("forgotten", self._forgotten)
+
+    def _forgotten(self) -> dict[str, int]:
+        """What the bounds of the sequencer's tables have cost."""
+        sequencer = self._sequencer
+        return {
+            "id": sequencer.forgotten_duplicates,
+            "last-id": sequencer.forgotten_last_ids,
+            "item": sequencer.forgotten_history,
+        }
 
     def configure(self, limits: Limits) -> None:
         """Remember by other limits from now on."""
