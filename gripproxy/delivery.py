@@ -141,9 +141,9 @@ class Delivery:
         self._sequencer.forget((realm, channel))
         self._unheard.had(realm, channel)
 
-    def recover(self) -> None:
-        """Forget what was delivered, so that the next hold is compared with nothing."""
-        self._sequencer.clear()
+    def recover(self, realm: str | None = None) -> None:
+        """Forget what was delivered in a realm, or in all, so that the next hold is compared with nothing."""
+        self._sequencer.clear(None if realm is None else lambda key: isinstance(key, tuple) and key[0] == realm)
 
     def _begin_turn(self) -> None:
         if self._turn is None:

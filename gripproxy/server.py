@@ -140,7 +140,7 @@ class Server:
         proxy.holds = proxy.opening.holds = holds
 
         def recover(realm: str | None) -> None:
-            delivery.recover()
+            delivery.recover(realm)
             proxy.refresh(realm)
 
         canary = Canary(hub, metrics, config.control.canary_interval, loop.time)

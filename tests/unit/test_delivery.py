@@ -227,6 +227,15 @@ def test_after_recovering_nothing_is_compared_with_what_was(delivery: Delivery, 
     assert not delivery.is_behind("r", "c", "0")
 
 
+def test_recovering_one_realm_leaves_what_is_known_of_others(delivery: Delivery, hub: FakeHub) -> None:
+    hub.channels[("s", "c")] = 1
+    for realm in ("r", "s"):
+        delivery.receive(realm, (item("1"), item("2", "1")))
+    delivery.recover("r")
+    assert (None, ["2"]) == (delivery.since("r", "c", "1"), [one.id for one in delivery.since("s", "c", "1") or ()])
+    assert (False, True) == (delivery.is_behind("r", "c", "1"), delivery.is_behind("s", "c", "1"))
+
+
 def test_a_closed_delivery_waits_for_nothing(delivery: Delivery, hub: FakeHub, loop: Loop) -> None:
     delivery.receive("r", (item("1"), item("3", "2")))
     delivery.close()
