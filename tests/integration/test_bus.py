@@ -310,6 +310,32 @@ def test_a_fail_over_that_breaks_no_connection_is_followed(
         name.shutdown()
 
 
+def test_what_each_gets_by_sub_is_for_its_own_clients(
+    redis: Redis, node: Callable[..., Proxy], backend: str, held_on: Callable[[Proxy], Stream]
+) -> None:
+    """An XPUB sends to every proxy that has subscribers, so none of them has to tell the others."""
+    zmq = pytest.importorskip("zmq")
+    redis.start()
+    places = [f"tcp://127.0.0.1:{free_port()}" for _ in range(2)]
+    nodes = [node(backend, ZEROMQ__SUB=place) for place in places]
+    wait_for_bus(*nodes)
+    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
+        publisher.linger, publisher.rcvtimeo = 0, 10_000
+        publisher.setsockopt(zmq.XPUB_VERBOSE, 1)
+        for place in places:
+            publisher.connect(place)
+        streams = [held_on(one) for one in nodes]
+        assert [b"\x01c", b"\x01c"] == [publisher.recv(), publisher.recv()]
+        for line in (b"one", b"two"):
+            publisher.send_multipart([b"c", b'J{"formats": {"http-stream": {"content": "%b\\n"}}}' % line])
+
+        for stream in streams:
+            assert [b"one\n", b"two\n"] == [stream.line(), stream.line()]
+        assert 200 == publish(nodes[0], "end")
+        for stream in streams:
+            assert b"end\n" == stream.line()
+
+
 def test_redis_may_want_tls_and_a_certificate_of_the_proxy(
     processes: Processes, tmp_path: Path, node: Callable[..., Proxy], backend: str, held_on: Callable[[Proxy], Stream]
 ) -> None:
