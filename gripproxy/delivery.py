@@ -44,6 +44,17 @@ class Delivery:
         # The moment at which this turn of the loop began, once an item has come in it.
         self._turn: int | None = None
         metrics.watch("duplicates", lambda: self._sequencer.duplicates)
+        metrics.watch("gaps", lambda: {**metrics.gaps, "early": self._sequencer.overflowed})
+        metrics.watch("forgotten", self._forgotten)
+
+    def _forgotten(self) -> dict[str, int]:
+        """What the bounds of the sequencer's tables have cost."""
+        sequencer = self._sequencer
+        return {
+            "id": sequencer.forgotten_duplicates,
+            "last-id": sequencer.forgotten_last_ids,
+            "item": sequencer.forgotten_history,
+        }
 
     def configure(self, limits: Limits) -> None:
         """Remember by other limits from now on."""
@@ -141,9 +152,9 @@ class Delivery:
         self._sequencer.forget((realm, channel))
         self._unheard.had(realm, channel)
 
-    def recover(self) -> None:
-        """Forget what was delivered, so that the next hold is compared with nothing."""
-        self._sequencer.clear()
+    def recover(self, realm: str | None = None) -> None:
+        """Forget what was delivered in a realm, or in all, so that the next hold is compared with nothing."""
+        self._sequencer.clear(None if realm is None else lambda key: isinstance(key, tuple) and key[0] == realm)
 
     def _begin_turn(self) -> None:
         if self._turn is None:

@@ -25,11 +25,17 @@ SUM_UP_EVERY = 5.0
 
 
 class TextFormatter(logging.Formatter):
-    """One line for each record, and its traceback; behind the message stands what no message has."""
+    """One line for each record, and its traceback; behind the message stands what no message has.
+
+    Whatever a message quotes, its line has only characters that can be shown; the others are escaped.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the record's line."""
         line = super().formatMessage(record)
+        if not line.isprintable():
+            # It quotes somebody: a line end would begin a line of theirs, an escape would be the terminal's to obey.
+            line = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
         if request_id := getattr(record, "request_id", ""):
             line += f" request={request_id}"
         if repeats := getattr(record, "repeats", 0):

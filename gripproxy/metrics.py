@@ -189,8 +189,30 @@ METERS = (
     Meter(
         "backend_seconds", "histogram", "backend_seconds", "Time until a backend's response head was there.", ("route",)
     ),
-    Meter("gaps", "counter", "gaps", "Gaps found in a channel's order, by what was done.", ("kind",)),
-    Meter("recoveries", "counter", "recoveries", "Holds that asked the backend again, by cause.", ("cause",)),
+    Meter(
+        "gaps",
+        "counter",
+        "gaps",
+        "Gaps found in a channel's order, by what was done.",
+        ("kind",),
+        ("late", "early", "queue", "link", "cut", "replay"),
+    ),
+    Meter(
+        "forgotten",
+        "counter",
+        "forgotten",
+        "What was forgotten of published items before its time, for want of room, by what it was.",
+        ("what",),
+        ("id", "last-id", "item"),
+    ),
+    Meter(
+        "recoveries",
+        "counter",
+        "recoveries",
+        "Holds that asked the backend again, by cause.",
+        ("cause",),
+        ("hint", "gap", "recover", "patch", "filter", "link", "slow"),
+    ),
     Meter("sink_errors", "counter", "sink_errors", "Batches whose local delivery failed; the log has the traceback."),
     Meter("bus_up", "gauge", "bus_up", "1 while the bus can be read, 0 while it cannot."),
     Meter("bus_gaps", "counter", "bus_gaps", "Times that something may have been lost by the bus; all holds asked."),
@@ -282,6 +304,7 @@ class Metrics:
     backend_retries: int
     backend_seconds: Histograms
     gaps: Tally
+    forgotten: Tally
     recoveries: Tally
     sink_errors: int
     bus_up: int

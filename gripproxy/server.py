@@ -19,6 +19,7 @@ from gripproxy.audience import Audience
 from gripproxy.backend import Backend
 from gripproxy.backend.health import Checks
 from gripproxy.bus import make_bus
+from gripproxy.bus.local import LocalBus
 from gripproxy.canary import Canary
 from gripproxy.changes import Outcome
 from gripproxy.collector import Collector
@@ -140,11 +141,17 @@ class Server:
         proxy.holds = proxy.opening.holds = holds
 
         def recover(realm: str | None) -> None:
-            delivery.recover()
+            delivery.recover(realm)
             proxy.refresh(realm)
 
         canary = Canary(hub, metrics, config.control.canary_interval, loop.time)
-        bus = make_bus(config, canary.sink(delivery.receive), recover, metrics, lambda: not delivery.is_full)
+        sink = canary.sink(delivery.receive)
+
+        def has_room() -> bool:
+            return not delivery.is_full
+
+        bus = make_bus(config, sink, recover, metrics, has_room)
+        own = LocalBus(sink, metrics, recover, has_room)
         instance = secrets.token_hex(4)
         subscriptions = Subscriptions(loop, hub.channels, config.limits.subscription_linger, instance)
 
@@ -167,8 +174,10 @@ class Server:
             keepalive_timeout=config.control.keepalive_timeout + KEEP_ALIVE_GRACE,
             access_log=None,
             logger=request_log("gripproxy.http"),
+            # aiohttp knows other encodings, some only with further libraries, and takes what is cut off.
+            auto_decompress=False,
         )
-        zeromq = Zeromq(config, bus, subscriptions, metrics, holds, proxy.refresh_some, instance)
+        zeromq = Zeromq(config, bus, own, subscriptions, metrics, holds, proxy.refresh_some, instance)
         proxy.on_request = zeromq.on_request
 
         def take(new: Resolved) -> None:

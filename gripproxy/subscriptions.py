@@ -98,8 +98,8 @@ class Watch:
         self._news = asyncio.Event()
         self.end = 0
         self.is_closed = False
-        # How many clients follow the changes; kept by whoever serves them.
-        self.followers = 0
+        # Connections of the clients that follow the changes; kept by whoever serves them.
+        self.followers: list[asyncio.BaseTransport] = []
 
     def tell(self, listener: Listener) -> None:
         """Tell a listener of every channel and of each change from now on. There is one listener."""

@@ -14,7 +14,7 @@ from gripproxy.grip.item import Item
 from gripproxy.metrics import Metrics
 from gripproxy.receipts import Receipt
 
-__all__ = ["BUSES", "Bus", "Sink", "make_bus", "require_library"]
+__all__ = ["BUSES", "Bus", "Sink", "cause_of", "make_bus", "require_library"]
 
 # What a realm (None: every one) does to find out what it may have missed.
 OnRecover = Callable[[str | None], None]
@@ -49,6 +49,11 @@ class Bus(Protocol):
 
     async def close(self) -> None:
         """Let go of everything; what was published before is handed over first."""
+
+
+def cause_of(error: Exception) -> str:
+    """Say why a bus took nothing, to publishers and the log; what is not for them is the name of a defect."""
+    return (str(error) if isinstance(error, OSError) else "") or type(error).__name__
 
 
 def _redis(settings: Settings, sink: Sink, on_recover: OnRecover, metrics: Metrics, has_room: HasRoom) -> Bus:

@@ -38,7 +38,6 @@ class LocalBus:
         self._on_recover = on_recover
         self._has_room = has_room
         self._metrics = metrics if metrics is not None else Metrics()
-        self._metrics.bus_up = 1
 
     @property
     def is_full(self) -> bool:
@@ -62,6 +61,7 @@ class LocalBus:
 
     async def run(self) -> None:
         """Return at once: there are no other processes to listen to."""
+        self._metrics.bus_up = 1
 
     async def close(self) -> None:
         """Return at once: nothing is ever underway."""

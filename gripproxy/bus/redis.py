@@ -61,6 +61,10 @@ BREATH = 65_536
 
 _START = b"0-0"
 
+# Replies after which a new connection is needed. A server that another one has taken the place of keeps its
+# connections, and writes nothing any more.
+_AWAY = (redis.exceptions.ConnectionError, redis.exceptions.ReadOnlyError)
+
 
 @dataclass(slots=True, eq=False)
 class _Batch:
@@ -124,6 +128,8 @@ class RedisBus:
         # Of the reader: the id of the entry that it read last, None before it has a place.
         self._position: bytes | None = None
         self._read_from = ""
+        # Whether the writer has found another server since: the reader's may never have news again.
+        self._is_astray = False
         self._ledger = Ledger()
         # Of this process's entries on their way, by publisher and number; who gave up waiting is gone by itself.
         self._receipts: WeakValueDictionary[tuple[str, int], Receipt] = WeakValueDictionary()
@@ -162,6 +168,8 @@ class RedisBus:
             async with asyncio.timeout(self._timeout):
                 await asyncio.shield(batch.done)
         except TimeoutError:
+            if batch.done.done():  # in the very moment in which the time ran out
+                return batch.done.result()
             self._withdraw(batch)
             raise OSError(f"Redis did not take it within {self._timeout:g} s") from None
 
@@ -233,6 +241,7 @@ class RedisBus:
                 await self._add([entry for _, _, entry in self._recent])
         self._server = server
         self._is_doubtful = False
+        self._is_astray = self._read_from not in ("", server)
 
     async def _send(self) -> None:
         if not self._sent:
@@ -266,7 +275,7 @@ class RedisBus:
         for entry in entries:
             pipeline.xadd(self._key, entry.encode(), minid=oldest, approximate=True)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        broken = next((one for one in replies if isinstance(one, redis.exceptions.ConnectionError)), None)
+        broken = next((one for one in replies if isinstance(one, _AWAY)), None)
         if broken is not None:
             raise broken
         return replies
@@ -299,6 +308,9 @@ class RedisBus:
                     await self._take(identifier, fields)
                 # Whoever was away for so long may have missed what was trimmed meanwhile.
                 is_sure = self._loop.time() - began < self._keep / 2
+                if self._is_astray:
+                    self._is_astray = is_sure = False
+                    await self._reader.connection_pool.disconnect()
             except (RedisError, OSError) as error:
                 if not pause:
                     log.error("cannot read the bus: %s", reason(error))
@@ -361,8 +373,13 @@ class RedisBus:
 
 
 async def identify(client: Any) -> str:
-    """Return what tells one server, and one life of it, from another."""
+    """Return what tells one server, and one life of it, from another.
+
+    Raises: RedisError, also when the server does not tell, as some that only speak like Redis do not.
+    """
     info: dict[str, Any] = await client.info("server")
+    if "run_id" not in info:
+        raise RedisError("the server's INFO has no run_id; the bus needs Redis or Valkey")
     return str(info["run_id"])
 
 

@@ -284,6 +284,10 @@ def warnings(config: Config) -> list[str]:
             found.append(f"realms.{name}.key: none, so only publishes from loopback are taken")
         if WELL_KNOWN_KEY in (*realm.key, realm.sig_key):
             found.append(f"realms.{name}: the key {WELL_KNOWN_KEY!r} is known to everyone")
+    unsent, body = config.limits.unsent, config.control.max_body
+    if any(min(config.realms[name].max_item or body, body) > unsent for name in used):
+        text = f"an item of more than limits.unsent, {unsent} bytes, cuts every client it is for"
+        found.append(f"control.max_body: {text}")
     server = config.server
     if server.accept_pushpin_route and not server.trusted_proxies:
         found.append("server.accept_pushpin_route: nobody is believed, as server.trusted_proxies is empty")

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 # The realm that is always there.
 DEFAULT_REALM = "default"
@@ -122,6 +122,11 @@ def parse_backend(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", _PORTS[parts.scheme] if port is None else port
 
 
+# What a rediss:// URL may say in its query, as the library takes it. More of it would change how the bus reads and
+# writes, and a name that the library does not know ends it.
+BUS_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+
+
 def bus(url: str) -> None:
     """The URL of a bus; it may hold a password, so that the error does not show it."""
     if url.lower() in ("local", "local:"):
@@ -133,6 +138,12 @@ def bus(url: str) -> None:
         is_right = False
     if not is_right or not re.fullmatch(r"(?:/[0-9]{0,4})?", parts.path) or not _BACKEND.fullmatch(url):
         raise ValueError("must be local: or redis(s)://[user:password@]host[:port][/db]")
+    if parts.fragment:
+        raise ValueError("must not have a #; one in the password is %23")
+    if parts.query:
+        names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+        if parts.scheme != "rediss" or not names or not BUS_OPTIONS.issuperset(names):
+            raise ValueError(f"must have no query, but for {', '.join(sorted(BUS_OPTIONS))} of rediss://")
 
 
 def network(text: str) -> None:

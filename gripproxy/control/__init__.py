@@ -20,7 +20,7 @@ from aiohttp import hdrs, web
 
 from gripproxy.audience import Audience
 from gripproxy.auth import Publishers, challenge
-from gripproxy.bus import Bus
+from gripproxy.bus import Bus, cause_of
 from gripproxy.changes import Outcome
 from gripproxy.config import DEFAULT_REALM, Config
 from gripproxy.control.answer import (
@@ -255,7 +255,7 @@ class Control:
         self._metrics.bus_errors += 1
         if not isinstance(error, OSError):
             log.error("realm %s: the bus failed", realm, exc_info=error)
-        return RefusalError(503, f"The bus is unavailable ({type(error).__name__}).", RETRY_SOON)
+        return RefusalError(503, f"The bus is unavailable ({cause_of(error)}).", RETRY_SOON)
 
     def _admit(self, request: web.BaseRequest, realm: str, form: str | None) -> None:
         """Raises: RefusalError or AuthError for who takes no answer of ours, or may not write to the realm."""

@@ -70,9 +70,13 @@ class Monitor:
         Raises: RefusalError when there are too many already.
         """
         watch = self._subscriptions.watch(realm)
-        if watch.followers >= FOLLOWERS_MAX:
+        connection = request.transport
+        # Whose client has left is noticed when it is written to, but does not count until then.
+        if len(watch.followers) >= FOLLOWERS_MAX <= sum(not one.is_closing() for one in watch.followers):
             raise RefusalError(503, f"There are {FOLLOWERS_MAX} streams for this realm already.")
-        watch.followers += 1
+        if connection is None:
+            raise RefusalError(400, "The client has left.")
+        watch.followers.append(connection)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
         if request.version >= HttpVersion11:
             response.enable_chunked_encoding()
@@ -84,12 +88,11 @@ class Monitor:
                 async with asyncio.timeout(WRITE_TIMEOUT):
                     await response.write(lines)
         except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
+            connection.abort()
         except ConnectionError:
             pass  # The client has left; there is nobody to tell.
         finally:
-            watch.followers -= 1
+            watch.followers.remove(connection)
         return response
 
 

@@ -17,7 +17,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gripproxy.config import DEFAULT_REALM
 from gripproxy.control.answer import JSON, TEXT, RefusalError
-from gripproxy.grip.fields import media_type, text
+from gripproxy.grip.coding import TooLargeError, decode_body
+from gripproxy.grip.fields import media_type, split_list, text
 
 # Seconds between two log lines about the same.
 LOG_EVERY = 60.0
@@ -29,8 +30,8 @@ BODY_TIMEOUT = 30.0
 # looks at none. A page in a browser can send some of them anywhere; what stops it is Origin, see Control.
 LENIENT_TYPES = frozenset({"", TEXT, JSON, "application/x-www-form-urlencoded", "application/octet-stream"})
 
-# Content encodings that aiohttp decodes while it reads, and the one that changes nothing.
-ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+# Content encodings that are decoded, one of them, and the one that changes nothing.
+ENCODINGS = frozenset({"identity", "gzip", "x-gzip", "deflate"})
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -127,9 +128,15 @@ def check_content(request: web.BaseRequest) -> None:
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
     if not is_publishable(content_type):
         raise RefusalError(415, f"Content-Type {content_type!r} is not JSON; send application/json.")
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "")
-    if encoding.lower() not in ENCODINGS:
+    encoding = encoding_of(request)
+    names = split_list(encoding.lower())
+    if not ENCODINGS.issuperset(names) or len(names) - names.count("identity") > 1:
         raise RefusalError(415, f"Content-Encoding {encoding!r} is not decoded; send gzip, deflate or none.")
+
+
+def encoding_of(request: web.BaseRequest) -> str:
+    """Return how the body is encoded, "" where it is not."""
+    return ", ".join(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
 
 
 @lru_cache(maxsize=256)
@@ -140,7 +147,7 @@ def is_publishable(content_type: str) -> bool:
 
 
 async def read_body(request: web.BaseRequest, body_max: int) -> bytes:
-    """Return the body, decoded from its content encoding; limit and deadline hold for what is decoded.
+    """Return the body, decoded from its content encoding; the limit holds for what is decoded, too.
 
     Raises: RefusalError
     """
@@ -164,6 +171,13 @@ async def read_body(request: web.BaseRequest, body_max: int) -> bytes:
         raise RefusalError(400, "The body ended early.", is_last=True) from error
     if len(body) > body_max:
         raise too_large(body_max)
+    if encoding := encoding_of(request):
+        try:
+            return decode_body(encoding.encode("utf-8", "surrogateescape"), body, body_max)
+        except TooLargeError:
+            raise too_large(body_max, is_last=False) from None
+        except ValueError as error:
+            raise RefusalError(400, f"The body cannot be decoded: Content-Encoding {error}.") from None
     return body
 
 
@@ -177,9 +191,9 @@ async def _read_parts(content: StreamReader, body_max: int) -> bytes:
     return b"".join(parts)
 
 
-def too_large(body_max: int) -> RefusalError:
-    """Return the answer to a body over the limit; the rest of it is not read."""
-    return RefusalError(413, f"The body is larger than {body_max} bytes (control.max_body).", is_last=True)
+def too_large(body_max: int, *, is_last: bool = True) -> RefusalError:
+    """Return the answer to a body over the limit; ``is_last`` when the rest of it is not read."""
+    return RefusalError(413, f"The body is larger than {body_max} bytes (control.max_body).", is_last=is_last)
 
 
 def first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ Every table has a bound. There is no clock: ``now`` is an argument, in seconds, 
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from msgspec import json
@@ -178,13 +178,14 @@ class History:
                 break
             self.expired = self._drop_oldest(key)
 
-    def break_chains(self) -> None:
-        """Forget what follows what, on all channels; this is a moment of its own."""
+    def break_chains(self, concerns: Callable[[Hashable], bool] | None = None) -> None:
+        """Forget what follows what on channels (None: on all); this is a moment of its own."""
         self.serial += 1
-        for channel in self._channels.values():
-            channel.chain.clear()
-            channel.front = None
-            channel.is_broken = True
+        for key, channel in self._channels.items():
+            if concerns is None or concerns(key):
+                channel.chain.clear()
+                channel.front = None
+                channel.is_broken = True
 
     def _drop_oldest(self, key: Hashable) -> int:
         channel = self._channels[key]

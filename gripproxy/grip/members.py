@@ -61,6 +61,11 @@ def shown(value: object) -> str:
     return repr(value)
 
 
+def below(name: str) -> str:
+    """The path to a member whose name its sender chose: it may be as long as a body, and hold line ends."""
+    return f".{name}" if len(name) <= 80 and name.isprintable() else f"[{shown(name)}]"
+
+
 def member(plain: dict[str, Any], name: str, check: Callable[[Any], Any], default: Any = None) -> Any:
     """The checked member of an object, or the default if it is absent; a JSON null is a wrong type, not absence."""
     if name not in plain:
@@ -111,7 +116,7 @@ def string_map(value: Any) -> dict[str, str]:
     """An object whose members are strings."""
     for name, element in obj(value).items():
         if type(element) is not str:
-            raise WrongError(f"must be a string, not {shown(element)}", f".{name}")
+            raise WrongError(f"must be a string, not {shown(element)}", below(name))
     return dict(value)
 
 
@@ -200,9 +205,9 @@ def header_fields(value: Any) -> Fields:
         try:
             data = utf8(content)
         except WrongError as wrong:
-            raise wrong.under(f"{where} ({name})") from None
+            raise wrong.under(f"{where} ({name[:80]})") from None
         if b"\r" in data or b"\n" in data or b"\0" in data:
-            raise WrongError(f"must not have CR, LF or NUL: {shown(content)}", f"{where} ({name})")
+            raise WrongError(f"must not have CR, LF or NUL: {shown(content)}", f"{where} ({name[:80]})")
         fields.append((key, data.strip(b" \t")))
     unsent = UNSENT | connection_options(tuple(fields))
     return tuple(pair for pair in fields if pair[0].lower() not in unsent and pair[0][:5].lower() != b"grip-")

@@ -12,7 +12,7 @@ What went out is kept for a while in a history, for those who come late.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from gripproxy.grip import history
 from gripproxy.grip.history import History, size_of
@@ -180,10 +180,17 @@ class Sequencer:
         """
         self._last_ids.pop(key, None)
 
-    def clear(self) -> None:
-        """Forget all last ids and what follows what; what waits still goes out, and duplicates stay known."""
-        self._last_ids.clear()
-        self._history.break_chains()
+    def clear(self, concerns: Callable[[Hashable], bool] | None = None) -> None:
+        """Forget the last ids of channels (None: of all), and what follows what there.
+
+        What waits still goes out, and duplicates stay known.
+        """
+        if concerns is None:
+            self._last_ids.clear()
+        else:
+            for key in list(filter(concerns, self._last_ids)):
+                del self._last_ids[key]
+        self._history.break_chains(concerns)
 
     def _is_duplicate(self, key: Hashable, identifier: str, now: float) -> bool:
         seen = self._seen

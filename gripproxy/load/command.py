@@ -13,7 +13,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from gripproxy.errors import GripError
+from gripproxy.errors import ConfigError, GripError
 from gripproxy.load.dialer import file_limit
 from gripproxy.load.plan import KINDS, Control, Plan, endpoints
 
@@ -99,6 +99,9 @@ def load_command(**options: Any) -> None:
     try:
         plan = build_plan(options)
         plan.check_files(file_limit())
+        for name in ("json_path", "plot"):
+            if options[name] not in (None, "-"):
+                check_output(Path(options[name]))
         with Display(plan, progress) as display:
             report = run_load(plan, display.show)
     except GripError as error:
@@ -115,6 +118,19 @@ def load_command(**options: Any) -> None:
     if options["plot"] is not None:
         options["plot"].write_text(draw(report), encoding="utf-8")
     sys.exit(0 if report.is_clean else UNCLEAN)
+
+
+def check_output(path: Path) -> None:
+    """Find out before the test, and not when it is over, that its report cannot be written.
+
+    Raises: ConfigError
+    """
+    target = path if path.exists() else path.parent
+    if path.is_dir() or not target.exists() or not os.access(target, os.W_OK):
+        reason = (
+            "it is a folder" if path.is_dir() else "there is no such folder" if not target.exists() else "not allowed"
+        )
+        raise ConfigError(f"{path}: cannot be written: {reason}")
 
 
 def build_plan(options: dict[str, Any]) -> Plan:

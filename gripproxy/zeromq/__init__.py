@@ -50,18 +50,24 @@ class Zeromq:
         self,
         config: Config,
         bus: Bus,
+        own: Bus,
         subscriptions: Subscriptions,
         metrics: Metrics,
         holds: Holds,
         refresh: Callable[[list[Hold]], None],
         instance: str,
     ) -> None:
-        """``refresh`` has holds ask their backends; ``instance`` tells this process from others."""
+        """``own`` reaches this process alone; ``refresh`` has holds ask; ``instance`` tells this process from others.
+
+        What comes in by SUB is for this process: a publisher sends each process what its clients are subscribed to, and
+        if each told the others, all would have it several times.
+        """
         self._settings = config.zeromq
         self._subscriptions = subscriptions
         self._message_max = config.control.max_body
         self._metrics = metrics
-        self._intake = Intake(config, bus, metrics)
+        self._pulled = Intake(config, bus, metrics)
+        self._subscribed = Intake(config, own, metrics)
         self._presence: Presence | None = None
         self._commands: Commands | None = None
         self._statistics: Statistics | None = None
@@ -127,7 +133,8 @@ class Zeromq:
 
     def configure(self, config: Config) -> None:
         """Take items by other limits from now on; the sockets stay as they are."""
-        self._intake.configure(config)
+        self._pulled.configure(config)
+        self._subscribed.configure(config)
         if self._commands is not None:
             self._commands.configure(config)
         if self._statistics is not None:
@@ -137,9 +144,9 @@ class Zeromq:
         """Publish what comes in, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             if self._pull is not None:
-                tasks.create_task(self._receive("pull", self._pull, read_pull))
+                tasks.create_task(self._receive("pull", self._pull, read_pull, self._pulled))
             if self._sub is not None:
-                tasks.create_task(self._receive("sub", self._sub, read_sub))
+                tasks.create_task(self._receive("sub", self._sub, read_sub, self._subscribed))
             if self._command is not None and self._commands is not None:
                 tasks.create_task(self._answer(self._command, self._commands))
 
@@ -172,12 +179,14 @@ class Zeromq:
         else:
             self._sub.unsubscribe(topic)
 
-    async def _receive(self, name: str, socket: "zmq.asyncio.Socket", read: Callable[[list[bytes]], Item]) -> None:
+    async def _receive(
+        self, name: str, socket: "zmq.asyncio.Socket", read: Callable[[list[bytes]], Item], intake: Intake
+    ) -> None:
         import zmq
 
         while True:
             # What is not read stays with the publishers, whose sockets then block or drop.
-            while self._intake.is_full:  # noqa: ASYNC110  # rare
+            while intake.is_full:  # noqa: ASYNC110  # rare
                 await asyncio.sleep(FULL_TICK)
             messages = [await socket.recv_multipart()]
             size = sum(map(len, messages[0]))
@@ -188,7 +197,7 @@ class Zeromq:
                     break
                 messages.append(parts)
                 size += sum(map(len, parts))
-            await self._intake.publish(name, messages, read)
+            await intake.publish(name, messages, read)
             await asyncio.sleep(0)
 
     async def _answer(self, socket: "zmq.asyncio.Socket", commands: Commands) -> None:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from gripproxy.bus import Bus
+from gripproxy.bus import Bus, cause_of
 from gripproxy.config import Config
 from gripproxy.errors import ItemError
 from gripproxy.grip.zeromq import (
@@ -132,7 +132,7 @@ class Commands:
             self._metrics.bus_errors += 1
             if not isinstance(error, OSError):
                 raise
-            reason = f"the bus is unavailable ({type(error).__name__})"
+            reason = f"the bus is unavailable ({cause_of(error)})"
             log_fault("command", reason)
             return Reply(reason, SERVICE_UNAVAILABLE)
         return Reply()

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from gripproxy.bus import Bus
+from gripproxy.bus import Bus, cause_of
 from gripproxy.config import Config
 from gripproxy.errors import ItemError
 from gripproxy.grip.item import Item
@@ -59,7 +59,7 @@ class Intake:
         except Exception as error:
             self._metrics.bus_errors += 1
             self._metrics.zeromq_messages["lost"] += len(items)
-            log_fault(f"{name} to the bus", f"lost {len(items)} items ({type(error).__name__})")
+            log_fault(f"{name} to the bus", f"lost {len(items)} items ({cause_of(error)})")
             if not isinstance(error, OSError):
                 log.exception("the bus failed")
             return

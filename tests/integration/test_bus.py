@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import json
 import signal
+import socket
+import socketserver
 import sys
 import threading
 import time
@@ -15,6 +17,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+from tests.integration.certificates import make_authority
 from tests.integration.conftest import ROOT, Proxy
 from tests.integration.processes import Process, Processes
 from tests.integration.streams import Stream, holding_backend
@@ -250,6 +253,105 @@ def test_what_redis_forgot_is_told_by_who_took_it(
 
     for stream in streams:
         assert [*map(str, range(20)), "after"] == [stream.line().decode().strip() for _ in range(21)]
+
+
+class Name(socketserver.ThreadingTCPServer):
+    """An address that leads to one Redis, and from some moment on to another; who is connected stays where he is."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, place: Redis) -> None:
+        self.place = place
+        super().__init__(("127.0.0.1", port), Passage)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Passage(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, Name)
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.server.place.port)) as other:
+            threading.Thread(target=pass_on, args=(other, self.request), daemon=True).start()
+            pass_on(self.request, other)
+
+
+def pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_fail_over_that_breaks_no_connection_is_followed(
+    redis: Redis,
+    processes: Processes,
+    tmp_path: Path,
+    node: Callable[..., Proxy],
+    backend: str,
+    held_on: Callable[[Proxy], Stream],
+) -> None:
+    """As with services that give the name to another: the old primary lives, is a replica, and cut off here."""
+    import redis as library
+
+    other = Redis(processes, tmp_path)
+    with Name(free_port(), redis.start()) as name:
+        url = redis.url.replace(f":{redis.port}/", f":{name.server_address[1]}/")
+        one, two = node(backend, BUS__URL=url), node(backend, BUS__URL=url)
+        wait_for_bus(one, two)
+        streams = [held_on(one), held_on(two)]
+        assert 200 == publish(one, "before")
+        other.start()
+        name.place = other
+        with library.Redis.from_url(redis.url) as direct:
+            direct.replicaof("127.0.0.1", "1")
+        publish_for_sure(two, "after")
+
+        for stream in streams:
+            assert [b"before\n", b"after\n"] == [stream.line(), stream.line()]
+        name.shutdown()
+
+
+def test_what_each_gets_by_sub_is_for_its_own_clients(
+    redis: Redis, node: Callable[..., Proxy], backend: str, held_on: Callable[[Proxy], Stream]
+) -> None:
+    """An XPUB sends to every proxy that has subscribers, so none of them has to tell the others."""
+    zmq = pytest.importorskip("zmq")
+    redis.start()
+    places = [f"tcp://127.0.0.1:{free_port()}" for _ in range(2)]
+    nodes = [node(backend, ZEROMQ__SUB=place) for place in places]
+    wait_for_bus(*nodes)
+    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
+        publisher.linger, publisher.rcvtimeo = 0, 10_000
+        publisher.setsockopt(zmq.XPUB_VERBOSE, 1)
+        for place in places:
+            publisher.connect(place)
+        streams = [held_on(one) for one in nodes]
+        assert [b"\x01c", b"\x01c"] == [publisher.recv(), publisher.recv()]
+        for line in (b"one", b"two"):
+            publisher.send_multipart([b"c", b'J{"formats": {"http-stream": {"content": "%b\\n"}}}' % line])
+
+        for stream in streams:
+            assert [b"one\n", b"two\n"] == [stream.line(), stream.line()]
+        assert 200 == publish(nodes[0], "end")
+        for stream in streams:
+            assert b"end\n" == stream.line()
+
+
+def test_redis_may_want_tls_and_a_certificate_of_the_proxy(
+    processes: Processes, tmp_path: Path, node: Callable[..., Proxy], backend: str, held_on: Callable[[Proxy], Stream]
+) -> None:
+    authority = make_authority(tmp_path)
+    server, client = authority.sign("redis", "127.0.0.1"), authority.sign("proxy")
+    port = free_port()
+    tls = ("--tls-cert-file", server, "--tls-key-file", server, "--tls-ca-cert-file", authority.file)
+    places = ("--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path))
+    processes.start("redis", "redis-server", *places, *tls, ports=[port])
+    query = f"ssl_ca_certs={authority.file}&ssl_certfile={client}&ssl_keyfile={client}"
+    one = node(backend, BUS__URL=f"rediss://127.0.0.1:{port}/0?{query}")
+    wait_for_bus(one)
+    stream = held_on(one)
+
+    assert 200 == publish(one, "over TLS")
+    assert b"over TLS\n" == stream.line()
 
 
 def test_without_redis_publishers_are_told_and_with_it_all_goes_on(

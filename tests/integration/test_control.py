@@ -437,6 +437,27 @@ def test_compressed_bodies_are_taken(proxy: Proxy, hold: Callable[[str], Stream]
     assert b"compressed\n" == stream.line()
 
 
+@pytest.mark.parametrize(
+    ("encoding", "body", "status"),
+    [
+        (b"br", batch(), 415),
+        (b"zstd", batch(), 415),
+        (b"gzip", batch(), 400),
+        (b"gzip", gzip.compress(batch(), mtime=0)[:-1], 400),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused_and_the_connection_goes_on(
+    proxy: Proxy, encoding: bytes, body: bytes, status: int
+) -> None:
+    before = len(proxy.process.output())
+    with Raw(proxy) as raw:
+        raw.send(post(body, b"Content-Encoding: " + encoding))
+        assert status == raw.answer()[0]
+        raw.send(post(batch()))
+        assert 200 == raw.answer()[0]
+    assert "Traceback" not in proxy.process.output()[before:]
+
+
 def test_a_client_that_waits_for_100_is_told_to_go_on(proxy: Proxy) -> None:
     head, _, body = post(batch(), b"Expect: 100-continue").partition(b"\r\n\r\n")
     with Raw(proxy) as raw:

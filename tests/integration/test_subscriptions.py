@@ -202,6 +202,13 @@ def test_who_leaves_the_stream_leaves_no_trace(proxy: Proxy) -> None:
     assert "rror" not in proxy.process.output()
 
 
+def test_those_who_left_a_moment_ago_take_nobodys_place(proxy: Proxy) -> None:
+    for _ in range(1010):
+        lines = Lines(proxy)
+        lines.close()
+        assert 200 == lines.response.status
+
+
 def test_streams_end_with_the_proxy(processes: Processes, backend: str, tmp_path: Path) -> None:
     proxy = start(processes, backend, free_port(), free_port())
     with closing(Lines(proxy)) as lines:

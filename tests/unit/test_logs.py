@@ -39,6 +39,23 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.err.endswith(" WARNING gripproxy.x: 3 items\n")
 
 
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("a\nWARNING gripproxy.x: b\r\n", r"a\nWARNING gripproxy.x: b\r\n"),
+        ("\x1b[31mred \x9b\x7f", r"\x1b[31mred \x9b\x7f"),
+        ("a\u2028b \u202ec \udc80", r"a\u2028b \u202ec \udc80"),
+        ("größer \U0001f600", "größer \U0001f600"),
+    ],
+    ids=["line ends", "control characters", "what is not shown", "letters"],
+)
+def test_a_message_is_a_line_of_what_can_be_shown(capsys: pytest.CaptureFixture[str], message: str, line: str) -> None:
+    """It may quote a backend or a publisher, who must not write lines of their own, or to the terminal."""
+    configure(Log())
+    logging.getLogger("gripproxy.x").warning("%s", message)
+    assert capsys.readouterr().err.endswith(f" WARNING gripproxy.x: {line}\n")
+
+
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     """One object a line; a line end in a message is escaped, and so no line of its own."""
     configure(Log(json=True))

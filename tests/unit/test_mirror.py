@@ -15,7 +15,6 @@ THIN = "hands its arguments on: the commands are tested with their subjects, and
 WITHOUT_UNIT_TEST = {
     "__main__.py": THIN,
     "backend/messages.py": DECLARATIONS,
-    "bus/redis.py": SOCKETS,
     "config/limits.py": DECLARATIONS,
     "errors.py": DECLARATIONS,
     "holding.py": SOCKETS,

@@ -72,14 +72,14 @@ def test_what_has_changed_is_taken_and_told(house: House, caplog: pytest.LogCapt
 
     async def test() -> None:
         house.clock = 2000.0
-        outcome = await house.ask(BEGIN + 'prefix = "p"\n[limits]\nunsent = 7\n')
+        outcome = await house.ask(BEGIN + 'prefix = "p"\n[limits]\nunsent = 7000000\n')
         assert Outcome("applied", f"Reloaded: {changes}.") == outcome
 
     changes = "routes: 0 added, 1 changed, 0 removed; limits.unsent"
     run(house, test)
     (taken,) = house.taken
     assert taken is house.reload.current
-    assert (7, ["p"]) == (taken.config.limits.unsent, [route.prefix for route in taken.routes])
+    assert (7_000_000, ["p"]) == (taken.config.limits.unsent, [route.prefix for route in taken.routes])
     assert ({"applied": 1}, 2000.0) == (house.counts(), house.metrics.config_read)
     assert [f"INFO reloaded after SIGHUP: {changes}"] == lines(caplog)
     assert ["RELOADING=1", "READY=1"] == [state.partition("\n")[0] for state in house.told]

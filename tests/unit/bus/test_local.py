@@ -76,9 +76,12 @@ def test_a_failing_sink_is_logged_and_counted_and_the_publisher_does_not_hear_of
 
 
 def test_it_has_nothing_to_run_and_nothing_to_close() -> None:
+    metrics = Metrics()
+
     async def use() -> None:
-        bus = LocalBus(lambda realm, items: None)
+        bus = LocalBus(lambda realm, items: None, metrics)
         await bus.run()
         await bus.close()
 
     asyncio.run(use())
+    assert 1 == metrics.bus_up

@@ -13,7 +13,7 @@ from gripproxy.config.reader import Secret
     ("url", "scheme", "place"),
     [
         ("redis://h:1/0", "redis", "redis://h:1/0"),
-        ("rediss://user:pass@h:1/0?protocol=3", "rediss", "rediss://h:1/0"),
+        ("rediss://user:pass@h:1/0?ssl_ca_certs=/a.pem", "rediss", "rediss://h:1/0"),
         ("redis://:p@ss@h", "redis", "redis://h"),
     ],
 )

@@ -328,6 +328,20 @@ def test_the_implicit_realm_is_not_warned_of_while_no_route_uses_it() -> None:
     assert [] == warnings(made)
 
 
+def test_items_that_no_client_can_take_are_warned_of() -> None:
+    text = "control.max_body: an item of more than limits.unsent, 100 bytes, cuts every client it is for"
+    routes = (Route(backends=("http://a",), realm="a"),)
+
+    def made(max_body: int, max_item: int = 0) -> list[str]:
+        realms = {"a": Realm(max_item=max_item)}
+        limits = config.Limits(unsent=100)
+        control = config.Control(max_body=max_body)
+        return warnings(Config(realms=realms, routes=routes, limits=limits, control=control))
+
+    assert [text] == made(101) == made(101, 101) == made(101, 200)
+    assert [] == made(100) == made(100, 200) == made(101, 100)
+
+
 def test_an_unverified_backend_is_warned_of() -> None:
     routes = (Route(backends=("https://a",), verify=False), Route(backends=("http://a",), path="/a", verify=False))
 

@@ -157,7 +157,14 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
         ),
         (
             texts.bus,
-            ["local:", "local", "redis://h", "rediss://u:p@h:1/0", "redis://[::1]:6379", "redis://h:1/2?x=y"],
+            [
+                "local:",
+                "local",
+                "redis://h",
+                "rediss://u:p@h:1/0",
+                "redis://[::1]:6379",
+                "rediss://h:1/2?ssl_ca_certs=/a.pem",
+            ],
             [
                 "",
                 "redis",
@@ -168,6 +175,12 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
                 "nats://h",
                 "redis://h h",
                 "unix:///x",
+                "redis://h:1/2?x=y",
+                "redis://h?ssl_ca_certs=/a.pem",
+                "rediss://h?protocol=3",
+                "rediss://h?ssl_ca_certs=/a.pem&db=1",
+                "rediss://h?ssl",
+                "redis://:p#ss@h",
             ],
         ),
         (texts.any_field_name, ["X-A", "Host"], ["", "a b", "a:", "ä"]),

@@ -139,13 +139,42 @@ def test_a_client_that_falls_behind_the_changes_is_let_go() -> None:
     assert 0 == asyncio.run(main())
 
 
-def test_only_so_many_follow_a_realm() -> None:
-    subscriptions = make()
-    subscriptions.watch("r").followers = FOLLOWERS_MAX
-    with pytest.raises(RefusalError, match=f"There are {FOLLOWERS_MAX} streams") as caught:
-        asyncio.run(Monitor(subscriptions).stream("r", None))  # type: ignore[arg-type]  # refused before it is looked at
+class Connection:
+    """The transport of a follower."""
 
-    assert (503, FOLLOWERS_MAX) == (caught.value.status, subscriptions.watch("r").followers)
+    def __init__(self, is_gone: bool = False) -> None:
+        self.is_gone = is_gone
+
+    def is_closing(self) -> bool:
+        return self.is_gone
+
+
+class Latecomer:
+    """The request of one more follower, whose own connection is closed already."""
+
+    transport = None
+
+
+def refusal_beside(connections: list[Connection]) -> RefusalError:
+    subscriptions = make()
+    subscriptions.watch("r").followers[:] = connections  # type: ignore[assignment]
+    with pytest.raises(RefusalError) as caught:
+        asyncio.run(Monitor(subscriptions).stream("r", Latecomer()))  # type: ignore[arg-type]
+    assert len(connections) == len(subscriptions.watch("r").followers)
+    return caught.value
+
+
+def test_only_so_many_follow_a_realm() -> None:
+    refusal = refusal_beside([Connection() for _ in range(FOLLOWERS_MAX)])
+
+    assert (503, f"There are {FOLLOWERS_MAX} streams for this realm already.") == (refusal.status, str(refusal))
+
+
+def test_who_has_left_is_not_one_of_them() -> None:
+    """A backend that connects again and again may come back faster than its old streams end."""
+    refusal = refusal_beside([Connection(is_gone=n == 0) for n in range(FOLLOWERS_MAX)])
+
+    assert (400, "The client has left.") == (refusal.status, str(refusal))
 
 
 def test_many_changes_are_written_in_parts() -> None:

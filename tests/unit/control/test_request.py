@@ -1,6 +1,7 @@
 """Requests at the control door: targets, content types, peers."""
 
 import asyncio
+import gzip
 import logging
 from typing import Any
 
@@ -138,9 +139,13 @@ def test_json_and_what_tools_send_untold_is_publishable(content_type: str, expec
     [
         ({"Content-Type": "text/html"}, "Content-Type 'text/html' is not JSON; send application/json."),
         ({"Content-Encoding": "br"}, "Content-Encoding 'br' is not decoded; send gzip, deflate or none."),
+        (
+            [("Content-Encoding", "gzip"), ("Content-Encoding", "gzip")],
+            "Content-Encoding 'gzip, gzip' is not decoded; send gzip, deflate or none.",
+        ),
     ],
 )
-def test_other_contents_are_refused(fields: dict[str, str], text: str) -> None:
+def test_other_contents_are_refused(fields: Any, text: str) -> None:
     with pytest.raises(RefusalError) as refusal:
         check_content(Request(headers=CIMultiDict(fields)))  # type: ignore[arg-type]
 
@@ -199,6 +204,38 @@ def test_a_body_that_is_there_is_taken_at_once() -> None:
 
 def test_a_body_in_parts_is_waited_for() -> None:
     assert b"0123456789" == read(Request(content=Content([b"01234", b"56789"])))
+
+
+def coded(body: bytes, encoding: str = "gzip") -> Request:
+    return Request(headers=CIMultiDict({"Content-Encoding": encoding}), content=Content([body], is_complete=True))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "X-GZIP", "gzip, identity"])
+def test_a_body_is_decoded(encoding: str) -> None:
+    request = coded(gzip.compress(b"01234"), encoding)
+
+    check_content(request)  # type: ignore[arg-type]
+    assert b"01234" == read(request, 100)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"01234", (400, "The body cannot be decoded: Content-Encoding is gzip, which the body is not: ", False)),
+        (
+            gzip.compress(b"01234")[:-1],
+            (400, "The body cannot be decoded: Content-Encoding is gzip, and the body is not whole.", False),
+        ),
+        (gzip.compress(b" " * 101), (413, "The body is larger than 100 bytes (control.max_body).", False)),
+        (b"x" * 101, (413, "The body is larger than 100 bytes (control.max_body).", True)),
+    ],
+    ids=["not gzip", "cut off", "large", "large as it is"],
+)
+def test_a_body_that_cannot_be_decoded_is_refused(body: bytes, expected: tuple[int, str, bool]) -> None:
+    """It has been read whole, so the connection may go on."""
+    status, text, is_last = refused(coded(body), 100)
+
+    assert expected == (status, text.partition("Error")[0], is_last)
 
 
 TOO_LARGE = (413, "The body is larger than 10 bytes (control.max_body).", True)

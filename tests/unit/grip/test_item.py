@@ -152,6 +152,8 @@ def test_a_body_that_is_wrong_as_a_whole(document: Any, problem: str) -> None:
         ({"meta": None}, ".meta: must be an object, not null"),
         ({"meta": {"a": 5}}, ".meta.a: must be a string, not 5"),
         ({"meta": {"a": True}}, ".meta.a: must be a string, not true"),
+        ({"meta": {"a\n": 5}}, ".meta['a\\n']: must be a string, not 5"),
+        ({"meta": {"a" * 1000: 5}}, f".meta['{'a' * 77}'...]: must be a string, not 5"),
         ({"no-seq": "true"}, ".no-seq: must be true or false, not 'true'"),
         ({"http-stream": None}, ".http-stream: must be an object, not null"),
         ({"http-stream": {}}, ".http-stream: does not contain 'content' or 'content-bin'"),

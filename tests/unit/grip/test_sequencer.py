@@ -154,6 +154,15 @@ def test_clear_forgets_all_last_ids_and_the_history() -> None:
     assert [("k", item("9", "8"))] == sequencer.due(5.0)
 
 
+def test_clear_may_concern_some_channels_alone() -> None:
+    sequencer = Sequencer()
+    for key in ("a", "b"):
+        filled(sequencer, *chain(1, 3), key=key)
+    sequencer.clear(lambda key: key == "a")
+    assert (None, None) == (sequencer.last_id("a"), sequencer.since("a", "1"))
+    assert ("2", chain(2, 3)) == (sequencer.last_id("b"), sequencer.since("b", "1"))
+
+
 # --- duplicates
 
 

@@ -53,6 +53,9 @@ def test_the_grip_url_of_the_environment_is_the_control_uri(monkeypatch: pytest.
         (["--url", "nonsense"], "gripproxy load: --url"),
         ([*URL, "--lockstep", "--rate", "5"], "gripproxy load: --lockstep"),
         ([*URL, "-c", "5000000", "--processes", "1"], "gripproxy load: --connections: a process needs"),
+        ([*URL, "--json", "/nowhere/a.json"], "gripproxy load: /nowhere/a.json: cannot be written: there is no such"),
+        ([*URL, "--plot", "/nowhere/a.svg"], "gripproxy load: /nowhere/a.svg: cannot be written: there is no such"),
+        ([*URL, "--json", "/"], "gripproxy load: /: cannot be written: it is a folder"),
     ],
 )
 def test_wrong_options_exit_with_2(arguments: list[str], complaint: str) -> None:

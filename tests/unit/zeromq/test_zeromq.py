@@ -31,6 +31,7 @@ def make(settings: Settings, world: World | None = None) -> Zeromq:
         return Zeromq(
             config,
             bus,
+            bus,
             subscriptions,
             metrics,
             world.holds,
