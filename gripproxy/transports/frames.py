@@ -59,16 +59,15 @@ class BoundedDeflate(PerMessageDeflate):
 class Frames:
     """The parser of one peer's frames: a client's, or with ``is_backend`` a backend's."""
 
-    __slots__ = ("_ahead", "_head", "_is_text", "_limit", "_parser", "_parts", "_size")
+    __slots__ = ("_ahead", "_content", "_head", "_limit", "_parser")
 
     def __init__(self, limit: int, *, is_deflated: bool = False, is_backend: bool = False) -> None:
         """``limit`` is the size of the largest message, in bytes (after inflation)."""
         role = ConnectionType.CLIENT if is_backend else ConnectionType.SERVER
         self._parser = Connection(role, [BoundedDeflate(limit)] if is_deflated else [])
         self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._is_text = False
+        # Of a message in pieces, however small they are; None between messages
+        self._content: bytearray | None = None
         # Where the current frame ends: bytes of it that are still to come, and its head while that is not whole
         self._ahead = 0
         self._head = b""
@@ -76,7 +75,7 @@ class Frames:
     @property
     def is_between(self) -> bool:
         """Whether nothing is half received, so that the next bytes can go to a fresh parser."""
-        return not self._parts and not self._ahead and not self._head
+        return self._content is None and not self._ahead and not self._head
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Yield the messages and control frames that ``data`` completes; read it to its end.
@@ -128,22 +127,19 @@ class Frames:
         return reason[:100]
 
     def _join(self, event: TextMessage | BytesMessage) -> Event | None:
-        if isinstance(event, TextMessage):
-            self._is_text = True
-            part = event.data.encode()
-        else:
-            self._is_text = False
-            part = bytes(event.data)
-        self._parts.append(part)
-        self._size += len(part)
-        if self._size > self._limit:
+        part = event.data.encode() if isinstance(event, TextMessage) else event.data
+        before = self._content
+        if len(part) + (len(before) if before is not None else 0) > self._limit:
             raise FrameError(CloseReason.MESSAGE_TOO_BIG, f"message exceeds {self._limit} bytes")
+        if before is not None:
+            before += part
+        elif not event.message_finished:
+            self._content = bytearray(part)
         if not event.message_finished:
             return None
-        content = b"".join(self._parts)
-        self._parts = []
-        self._size = 0
-        return Event("TEXT" if self._is_text else "BINARY", content)
+        self._content = None
+        # All pieces of a message are of one kind.
+        return Event("TEXT" if isinstance(event, TextMessage) else "BINARY", bytes(part if before is None else before))
 
 
 def _head_size(data: bytes, at: int) -> int | None:

@@ -1,5 +1,6 @@
 """Frames of a peer, joined to messages, within limits; the peer is wsproto too, or bytes written by hand."""
 
+import tracemalloc
 import zlib
 
 import pytest
@@ -128,6 +129,24 @@ def test_what_stands_before_a_fault_is_read() -> None:
 
 def test_a_message_may_be_as_large_as_the_limit() -> None:
     assert [Event("BINARY", b"x" * LIMIT)] == read(sent(BytesMessage(b"x" * LIMIT)))
+
+
+@pytest.mark.parametrize("piece", [b"", b"ab"])
+def test_a_message_in_pieces_takes_no_more_memory_than_its_content(piece: bytes) -> None:
+    """A client may go on for ever with pieces that are empty."""
+    frames = Frames(100_000)
+    list(frames.feed(frame(0x01, b"a")))
+    many = frame(0x00, piece) * 5000
+    list(frames.feed(many))  # what the parser takes for itself
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            assert [] == list(frames.feed(many))
+        grown = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert grown < 50_000 + 3 * 2 * len(piece) * 5000
+    assert [Event("TEXT", b"a" + piece * 20_000)] == list(frames.feed(frame(0x80, b"")))
 
 
 def test_compressed_messages_are_inflated() -> None:
