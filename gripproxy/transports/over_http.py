@@ -254,8 +254,10 @@ class OverHttp:
                 hold.holds.talking -= 1
         if not self.session.is_closed:
             self._proceed()
-        elif hold is not None and hold.connection is None:
-            self.hold = None
+        elif hold is not None:
+            hold.wake_at(None)  # the interval that was agreed upon may be hours, and the timer would keep the two
+            if hold.connection is None:
+                self.hold = None
 
     def obey(self, commands: list[Command]) -> None:
         """Do what the session wants done to the client, in order."""

@@ -409,10 +409,16 @@ def test_keep_alive_of_the_backend_is_a_timer_of_the_hold() -> None:
 # --- ends
 
 
-def test_lost_client_leaves_nothing_behind() -> None:
+@pytest.mark.parametrize("interval", [b"0", b"3600"])
+def test_lost_client_leaves_nothing_behind(interval: bytes) -> None:
+    """Not even for the time after which the backend wanted to be asked."""
+
     async def scene() -> None:
         stage = Conversation()
         await stage.open()
+        await stage.says(wire.TEXT, b"a")
+        await stage.backend.answer(fields=(*EVENTS, (b"Keep-Alive-Interval", interval)))
+        stage.bodies()
         stage.transport.lose()
         assert 1 == stage.holds.talking
         await settle()
