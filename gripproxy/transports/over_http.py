@@ -227,6 +227,8 @@ class OverHttp:
                 hold.holds.talking += 1
         elif hold is not None:
             hold.wake_at(self.session.deadline)
+        elif self.session.deadline is not None:
+            loop.call_at(self.session.deadline, self._proceed)  # there was no client to hold; the backend said yes
 
     async def _converse(self, request: SessionRequest) -> None:
         hold = self.hold

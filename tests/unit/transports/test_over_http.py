@@ -227,6 +227,27 @@ def test_question_outlives_the_client(body: bytes, status: int, expected: list[b
     play(scene)
 
 
+def test_backend_that_cannot_be_told_of_a_client_that_left_early_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        stage = Conversation()
+        asking = asyncio.create_task(stage.over_http.open())
+        await settle()
+        asking.cancel()
+        await settle()
+        await stage.backend.answer(b"OPEN\r\n", fields=GRIP)
+        await stage.backend.answer(status=503)
+        assert [b"OPEN\r\n", b"DISCONNECT\r\n"] == stage.bodies()
+        loop = asyncio.get_running_loop()
+        later = loop.time() + 10
+        monkeypatch.setattr(loop, "time", lambda: later)
+        await settle()
+        assert [b"DISCONNECT\r\n"] == stage.bodies()
+        await stage.backend.answer()
+        assert stage.over_http.session.is_closed
+
+    play(scene)
+
+
 def test_client_that_leaves_while_the_decision_is_put_off_is_reported() -> None:
     async def scene() -> None:
         stage = Conversation()
