@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from gripproxy.errors import InstructError
+from gripproxy.errors import EventError, InstructError
 from gripproxy.grip import events as ev
 from gripproxy.grip import wire
 from gripproxy.grip.events import Event
@@ -208,6 +208,12 @@ class WebSocketHold(Hold):
         return self.holds.line(self, self.leg.uri, self._give_up)
 
     def _send_filtered(self, message: WsMessage, content: bytes | None) -> None:
+        if content is not None and content is not message.content:
+            try:
+                ev.check_frame(message.type, content)
+            except EventError as error:
+                log.info("%s: skipped an item: made by filters: %s", self.route.id, error, extra=self.log_extra)
+                content = None
         if content is None:
             self.holds.metrics.filtered += 1
         else:

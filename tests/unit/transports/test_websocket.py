@@ -353,6 +353,24 @@ def test_filter_that_fails_costs_the_message_and_not_the_connection() -> None:
     assert TEXT == stage.transport.take()
 
 
+def test_filters_make_no_frame_that_must_not_be() -> None:
+    """The client would have to end the connection (RFC 6455 5.5 and 8.1)."""
+    stage = Stage()
+    stage.hold.obey(ev.SetMeta("name", "x" * 200))
+    stage.hold.obey(ev.SetMeta("url", "/filter"))
+    stage.hold.obey(ev.Subscribe("a", ("var-subst",)))
+    stage.hold.obey(ev.Subscribe("b", ("http-modify",)))
+    replies = [(200, (), b"\xff"), (200, (), b"good")]
+    stage.holds.ask = lambda hold, uri, question, then: then(replies.pop(0))
+    stage.leg.uri = "http://example.com/"
+    stage.publish("a", b"%(name)s", type="ping")
+    stage.publish("b", b"text")
+    assert (b"", 2) == (stage.transport.take(), stage.metrics.filtered)
+    stage.publish("a", b"%(name)s")
+    stage.publish("b", b"text")
+    assert wire.frame(wire.TEXT, b"x" * 200) + wire.frame(wire.TEXT, b"good") == stage.transport.take()
+
+
 def test_too_many_filters_are_1011() -> None:
     stage = Stage()
     stage.hold.obey(ev.Subscribe("a", ("skip-self",) * 6))
