@@ -156,6 +156,7 @@ class Passthrough:
             if hold.is_detached:
                 self._write(CloseConnection(code=1000))
                 self._drop()
+                hold.resume()  # the backend may have been slow
         elif content.startswith(self._prefix):
             hold.send(_KINDS[event.type], content[len(self._prefix) :])
         else:
@@ -165,8 +166,8 @@ class Passthrough:
 
     @property
     def is_full(self) -> bool:
-        """Whether the backend has not taken what the client sent."""
-        return self._is_paused
+        """Whether the backend has not taken what the client sent; one that has been let go has nothing to take."""
+        return self._is_paused and self._transport is not None
 
     def receive(self, event: Event) -> None:
         """Hand on what the client sends."""

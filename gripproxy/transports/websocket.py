@@ -110,7 +110,8 @@ class WebSocketHold(Hold):
         if frames.is_between:
             self._frames = None
         connection = self.connection
-        if self.leg.is_full and connection is not None and not connection.is_closing():
+        # After our Close frame there is only the client's own to read.
+        if self.leg.is_full and not self.has_closed and connection is not None and not connection.is_closing():
             connection.pause_reading()
 
     def _break_off(self, error: FrameError) -> None:

@@ -180,6 +180,18 @@ def test_client_is_not_read_while_the_backend_takes_nothing() -> None:
     assert relay.transport.is_reading()
 
 
+def test_detached_client_is_read_even_if_the_backend_took_nothing() -> None:
+    """Or its pings would not be answered, and its close not seen."""
+    relay = Relay(GRIP)
+    relay.passthrough.pause_writing()
+    relay.hold.data_received(client_frame(wire.TEXT, b"a"))
+    relay.says(control(type="detach"))
+    assert relay.transport.is_reading()
+    relay.passthrough.connection_lost(None)
+    relay.hold.data_received(client_frame(wire.PING))
+    assert relay.transport.is_reading()
+
+
 def test_backend_that_has_gone_is_not_written_to() -> None:
     relay = Relay()
     relay.peer.ended_by = "peer"

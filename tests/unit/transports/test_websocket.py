@@ -134,6 +134,8 @@ def test_client_is_read_for_its_close_even_if_the_leg_is_full() -> None:
     stage.hold.data_received(client_frame(wire.TEXT, b"a"))
     stage.hold.close(1000)
     assert stage.transport.is_reading()
+    stage.hold.data_received(client_frame(wire.TEXT, b"a"))
+    assert stage.transport.is_reading()
 
 
 def test_second_close_and_messages_behind_a_close_mean_nothing() -> None:
