@@ -267,10 +267,10 @@ class WebSocketHold(Hold):
             self.is_wide = True
 
     def narrow(self) -> None:
-        """Undo `widen`: the client has caught up."""
-        connection = self.connection
-        if self.is_wide and connection is not None and not connection.is_closing():
-            connection.set_write_buffer_limits(high=self.holds.limits.unsent)
+        """Undo `widen` where the client has caught up."""
+        connection, limit = self.connection, self.holds.limits.unsent
+        if self.is_wide and connection is not None and not connection.is_closing() and self.unsent <= limit:
+            connection.set_write_buffer_limits(high=limit)
             self.is_wide = False
 
     def obey(self, message: ev.Control) -> None:

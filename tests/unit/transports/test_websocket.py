@@ -211,6 +211,10 @@ def test_answer_of_the_backend_may_be_larger_than_what_publishes_may_leave_unsen
     stage.transport.unsent = 200
     stage.hold.widen(5000)
     assert 6200 == stage.transport.high
+    stage.transport.unsent = 1001
+    stage.hold.narrow()
+    assert 6200 == stage.transport.high, "the transport would call the client too slow at once"
+    stage.transport.unsent = 1000
     stage.hold.narrow()
     assert 1000 == stage.transport.high
 
