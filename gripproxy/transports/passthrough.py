@@ -18,7 +18,7 @@ from gripproxy.grip.answer import message_prefix, public_fields
 from gripproxy.grip.events import Event, parse_close, parse_control
 from gripproxy.grip.fields import Fields
 from gripproxy.transports.frames import FrameError, Frames
-from gripproxy.transports.websocket import FRAME_HEAD_MAX, WebSocketHold
+from gripproxy.transports.websocket import CLOSE_LINGER, FRAME_HEAD_MAX, WebSocketHold
 
 log = logging.getLogger("gripproxy.websocket")
 
@@ -185,9 +185,8 @@ class Passthrough:
             self._write(CloseConnection(code=code or 1000, reason=reason))
             if self.hold is not None and self.hold.has_closed:
                 self._drop()
-        elif self._transport is not None:
-            transport, self._transport = self._transport, None
-            transport.abort()
+        else:
+            self._drop()
 
     def refresh(self) -> None:
         """Do nothing: a backend with a WebSocket says what it has to say by itself."""
@@ -219,6 +218,10 @@ class Passthrough:
             pass  # a Close is out already
 
     def _drop(self) -> None:
+        """Let the backend go once it has taken what there is for it; one that takes nothing is not waited for."""
         transport, self._transport = self._transport, None
         if transport is not None:
+            has_more = transport.get_write_buffer_size() > 0
             transport.close()
+            if has_more:
+                asyncio.get_running_loop().call_later(CLOSE_LINGER, transport.abort)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from gripproxy.backend import Upgraded
 from gripproxy.grip import wire
 from gripproxy.routes import Target
 from gripproxy.transports.passthrough import UNSENT_MAX, UNSENT_WAIT, Passthrough
+from gripproxy.transports.websocket import CLOSE_LINGER
 from tests.unit.transports.websocket_fakes import FakeTransport, Stage, client_frame
 
 GRIP = ((b"Sec-WebSocket-Extensions", b"grip"), (b"X-Own", b"1"))
@@ -125,11 +127,28 @@ def test_published_close_ends_both_sides() -> None:
 def test_lost_client_is_the_end_of_the_backends_connection() -> None:
     relay = Relay()
     relay.transport.lose()
-    assert "abort" == relay.peer.ended_by
+    assert "close" == relay.peer.ended_by
     assert None is relay.passthrough.hold
     relay.says(wire.frame(wire.TEXT, b"late"))
     relay.passthrough.connection_lost(None)
     assert ["left"] == relay.ends
+
+
+def test_backend_is_given_what_its_lost_client_has_sent_but_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        relay = Relay()
+        relay.hold.data_received(client_frame(wire.TEXT, b"last words"))
+        relay.peer.unsent = 1
+        relay.transport.lose()
+        assert ([TextMessage("last words")], "close") == (relay.heard(), relay.peer.ended_by)
+        loop = asyncio.get_running_loop()
+        later = loop.time() + CLOSE_LINGER
+        monkeypatch.setattr(loop, "time", lambda: later)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert "abort" == relay.peer.ended_by
+
+    asyncio.run(scene())
 
 
 def test_lost_backend_is_1011() -> None:
