@@ -2,6 +2,8 @@
 
 Most WebSocket clients of a push proxy seldom send anything, so an idle connection keeps no parser: it is made for the
 bytes that come and dropped when they end with a whole message (`Frames.is_between`).
+
+Frames can be tiny, or inflate to a million times their size, so whoever reads them does so a few at a time.
 """
 
 import zlib
@@ -14,6 +16,10 @@ from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
 from wsproto.utilities import LocalProtocolError
 
 from gripproxy.grip.events import Event, encode_close
+
+# Frames that are read in one turn of the loop: about a millisecond's work. The loop hands over 256 KiB at a time, and
+# up to 32 times in one turn; 256 KiB of empty pings are 43,000.
+FRAMES_MAX = 64
 
 
 class FrameError(Exception):
@@ -59,7 +65,7 @@ class BoundedDeflate(PerMessageDeflate):
 class Frames:
     """The parser of one peer's frames: a client's, or with ``is_backend`` a backend's."""
 
-    __slots__ = ("_ahead", "_content", "_head", "_limit", "_parser")
+    __slots__ = ("_ahead", "_content", "_head", "_limit", "_parser", "has_more")
 
     def __init__(self, limit: int, *, is_deflated: bool = False, is_backend: bool = False) -> None:
         """``limit`` is the size of the largest message, in bytes (after inflation)."""
@@ -71,26 +77,33 @@ class Frames:
         # Where the current frame ends: bytes of it that are still to come, and its head while that is not whole
         self._ahead = 0
         self._head = b""
+        # Whether frames may be left that came already: `feed` again
+        self.has_more = False
 
     @property
     def is_between(self) -> bool:
         """Whether nothing is half received, so that the next bytes can go to a fresh parser."""
-        return self._content is None and not self._ahead and not self._head
+        return self._content is None and not self._ahead and not self._head and not self.has_more
 
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """Yield the messages and control frames that ``data`` completes; read it to its end.
+    def feed(self, data: bytes = b"") -> Iterator[Event]:
+        """Yield the messages and control frames of what has come, ``data`` last; of FRAMES_MAX frames at the most.
 
+        Whoever stops earlier goes on with the next call, too.
         Raises: FrameError, behind what stood before the fault.
         """
         self._follow(data)
+        self.has_more = True
         try:
             self._parser.receive_data(data)
-            for one in self._parser.events():
+            for count, one in enumerate(self._parser.events(), 1):
                 event = self._take(one)
                 if event is not None:
                     yield event
+                if count == FRAMES_MAX:
+                    return
         except LocalProtocolError as error:
             raise FrameError(CloseReason.PROTOCOL_ERROR, str(error)) from error
+        self.has_more = False
 
     def _follow(self, data: bytes) -> None:
         """Keep track of where frames end, which the parser does not tell."""

@@ -195,10 +195,13 @@ def _frames(data: bytes, size: int, options: dict[str, bool]) -> tuple[list[ev.E
     parser, found = Frames(FRAME_LIMIT, **options), []
     try:
         for start in range(0, len(data), size):
-            for event in parser.feed(data[start : start + size]):
-                found.append(event)
-                if event.type == "CLOSE":
-                    return found, None  # nothing is read behind it
+            part = data[start : start + size]
+            while part or parser.has_more:
+                for event in parser.feed(part):
+                    found.append(event)
+                    if event.type == "CLOSE":
+                        return found, None  # nothing is read behind it
+                part = b""
             if parser.is_between:
                 parser = Frames(FRAME_LIMIT, **options)
     except FrameError as error:

@@ -11,7 +11,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 from wsproto.events import Event as PeerEvent
 
 from gripproxy.grip.events import Event
-from gripproxy.transports.frames import FrameError, Frames
+from gripproxy.transports.frames import FRAMES_MAX, FrameError, Frames
 
 LIMIT = 1000
 MASK = b"\x01\x02\x03\x04"
@@ -37,7 +37,14 @@ def deflated(content: bytes) -> bytes:
 
 
 def read(data: bytes, **options: bool) -> list[Event]:
-    return list(Frames(LIMIT, **options).feed(data))
+    return read_all(Frames(LIMIT, **options), data)
+
+
+def read_all(frames: Frames, data: bytes) -> list[Event]:
+    events = list(frames.feed(data))
+    while frames.has_more:
+        events += frames.feed()
+    return events
 
 
 @pytest.mark.parametrize(
@@ -135,18 +142,46 @@ def test_a_message_may_be_as_large_as_the_limit() -> None:
 def test_a_message_in_pieces_takes_no_more_memory_than_its_content(piece: bytes) -> None:
     """A client may go on for ever with pieces that are empty."""
     frames = Frames(100_000)
-    list(frames.feed(frame(0x01, b"a")))
+    assert [] == read_all(frames, frame(0x01, b"a"))
     many = frame(0x00, piece) * 5000
-    list(frames.feed(many))  # what the parser takes for itself
+    read_all(frames, many)  # what the parser takes for itself
     tracemalloc.start()
     try:
         for _ in range(3):
-            assert [] == list(frames.feed(many))
+            assert [] == read_all(frames, many)
         grown = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
     assert grown < 50_000 + 3 * 2 * len(piece) * 5000
-    assert [Event("TEXT", b"a" + piece * 20_000)] == list(frames.feed(frame(0x80, b"")))
+    assert [Event("TEXT", b"a" + piece * 20_000)] == read_all(frames, frame(0x80, b""))
+
+
+@pytest.mark.parametrize("first", [0x89, 0x00], ids=["pings", "pieces"])
+def test_some_frames_are_read_at_a_time(first: int) -> None:
+    """However many a client sends at once, it does not have the loop for long."""
+    frames = Frames(LIMIT)
+    read_all(frames, frame(0x01, b"a"))
+    events = list(frames.feed(frame(first, b"") * (2 * FRAMES_MAX + 1)))
+    assert (0 if first == 0 else FRAMES_MAX) == len(events)
+    assert frames.has_more
+    assert not frames.is_between
+    list(frames.feed())
+    assert frames.has_more
+    list(frames.feed())
+    assert not frames.has_more
+    assert [Event("TEXT", b"ab")] == list(frames.feed(frame(0x80, b"b")))
+    assert frames.is_between
+
+
+def test_a_reader_may_stop_at_any_event() -> None:
+    frames = Frames(LIMIT)
+    got = []
+    data = sent(TextMessage("a"), Ping(b"b"), BytesMessage(b"c"), TextMessage("d", message_finished=False))
+    event = next(frames.feed(data), None)
+    while event is not None:
+        got.append(event)
+        event = next(frames.feed(), None)
+    assert [Event("TEXT", b"a"), Event("PING", b"b"), Event("BINARY", b"c")] == got
 
 
 def test_compressed_messages_are_inflated() -> None:

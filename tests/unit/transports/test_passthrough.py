@@ -13,6 +13,7 @@ from wsproto.events import Event as PeerEvent
 from gripproxy.backend import Upgraded
 from gripproxy.grip import wire
 from gripproxy.routes import Target
+from gripproxy.transports.frames import FRAMES_MAX
 from gripproxy.transports.passthrough import UNSENT_MAX, UNSENT_WAIT, Passthrough
 from gripproxy.transports.websocket import CLOSE_LINGER
 from tests.unit.transports.websocket_fakes import FakeTransport, Stage, client_frame
@@ -188,6 +189,28 @@ def test_backend_is_not_read_while_the_client_has_much_to_read() -> None:
     relay.wheel.advance(2 * UNSENT_WAIT)
     assert relay.peer.is_reading()
     assert {} == relay.wheel.timers
+
+
+def test_many_frames_at_once_are_relayed_in_many_turns() -> None:
+    """A backend has the loop no longer than a client."""
+
+    async def scene() -> None:
+        relay = Relay()
+        text = wire.frame(wire.TEXT, b"a")
+        relay.says(text * (FRAMES_MAX + 1))
+        assert (text * FRAMES_MAX, False) == (relay.transport.take(), relay.peer.is_reading())
+        relay.transport.unsent = UNSENT_MAX + 1
+        await asyncio.sleep(0)
+        assert (text, False) == (relay.transport.take(), relay.peer.is_reading())
+        relay.transport.unsent = 0
+        relay.wheel.advance(2 * UNSENT_WAIT)
+        assert relay.peer.is_reading()
+        relay.says(text * (2 * FRAMES_MAX))
+        relay.hold.close(1000)
+        relay.passthrough.connection_lost(None)
+        await asyncio.sleep(0)
+
+    asyncio.run(scene())
 
 
 def test_client_is_not_read_while_the_backend_takes_nothing() -> None:

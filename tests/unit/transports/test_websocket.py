@@ -1,5 +1,6 @@
 """A held WebSocket client: what it sends, what reaches it, its timers and its end."""
 
+import asyncio
 import zlib
 
 import pytest
@@ -9,6 +10,7 @@ from gripproxy.grip import events as ev
 from gripproxy.grip import wire
 from gripproxy.grip.events import Event
 from gripproxy.grip.item import Item, WsMessage
+from gripproxy.transports.frames import FRAMES_MAX
 from gripproxy.transports.websocket import CLOSE_LINGER
 from tests.unit.transports.websocket_fakes import FakeLeg, Stage, client_frame
 
@@ -51,8 +53,57 @@ def test_client_is_not_read_while_its_leg_is_full() -> None:
     stage.leg.is_full = True
     stage.hold.data_received(client_frame(wire.TEXT, b"a"))
     assert not stage.transport.is_reading()
+    stage.leg.is_full = False
     stage.hold.resume()
     assert stage.transport.is_reading()
+
+
+def test_frames_that_came_already_wait_for_the_leg_as_well() -> None:
+    """What is small on the wire may be large when it is inflated."""
+    stage = Stage(is_deflated=True)
+    take, stage.leg.receive = stage.leg.receive, lambda event: (take(event), setattr(stage.leg, "is_full", True))[0]  # type: ignore[method-assign]
+    stage.hold.data_received(client_frame(wire.TEXT, b"a") * 3)
+    for _ in range(3):
+        assert ([Event("TEXT", b"a")], False) == (stage.leg.take(), stage.transport.is_reading())
+        stage.leg.is_full = False
+        stage.hold.resume()
+    assert ([], True) == (stage.leg.take(), stage.transport.is_reading())
+    assert None is stage.hold._frames
+
+
+def test_many_frames_at_once_are_read_in_many_turns() -> None:
+    """No client has the loop for long, and none is read while frames of it wait."""
+
+    async def scene() -> None:
+        stage = Stage(pings="local")
+        stage.hold.data_received(client_frame(wire.PING) * (2 * FRAMES_MAX + 1) + client_frame(wire.TEXT, b"a"))
+        pong = wire.frame(wire.PONG, b"")
+        for count in (FRAMES_MAX, FRAMES_MAX, 1):
+            assert pong * count == stage.transport.take()
+            assert (count > 1) != stage.transport.is_reading()
+            stage.hold.resume()
+            await asyncio.sleep(0)
+        assert [Event("TEXT", b"a")] == stage.leg.take()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("end", ["lost", "closed", "broken"])
+def test_what_waits_when_the_client_ends(end: str) -> None:
+    async def scene() -> None:
+        stage = Stage(pings="local")
+        broken = b"\x81\x01" if end == "broken" else b""
+        stage.hold.data_received(client_frame(wire.PING) * (FRAMES_MAX + 1) + client_frame(wire.CLOSE) + broken)
+        if end == "lost":
+            stage.transport.lose()
+        else:
+            stage.hold.close(1000)
+        await asyncio.sleep(0)
+        expected = {"lost": [Event("DISCONNECT")], "closed": [Event("CLOSE")], "broken": [Event("CLOSE")]}
+        assert expected[end] == stage.leg.take()
+        assert ("peer" if end == "lost" else "close") == stage.transport.ended_by
+
+    asyncio.run(scene())
 
 
 def test_broken_rule_fails_the_connection_once() -> None:
