@@ -185,6 +185,12 @@ class WebSocketHold(Hold):
             self._linger()
             self.leg.receive(event)
 
+    def eof_received(self) -> bool:
+        """Let a client that has closed and sends no more have its answer; one that has not closed is gone."""
+        connection = self.connection
+        waits = self.is_client_closing and not self.has_closed
+        return waits and connection is not None and connection.can_write_eof()  # there is no half of TLS
+
     def on_lost(self) -> None:
         """The client's connection is gone."""
         self._frames = None

@@ -140,6 +140,16 @@ def test_close_waits_for_the_backends_answer() -> None:
     assert stage.leg.is_released
 
 
+def test_client_that_has_closed_may_end_its_half_of_the_connection() -> None:
+    stage = Stage()
+    assert not stage.hold.eof_received()
+    stage.hold.data_received(client_frame(wire.CLOSE, b"\x0f\xa0bye"))
+    assert stage.hold.eof_received()
+    stage.hold.close(None)
+    assert wire.close_frame(4000) == stage.transport.take()
+    assert not stage.hold.eof_received()
+
+
 def test_close_that_the_backend_does_not_answer_is_answered_here() -> None:
     stage = Stage()
     stage.hold.data_received(client_frame(wire.CLOSE, b"\x0f\xa0bye"))
