@@ -404,10 +404,44 @@ def test_refresh_asks_once_and_again_after_a_request_under_way() -> None:
         stage.hold.refresh()
         await settle()
         assert [b""] == stage.bodies()
+        stage.hold.refresh()
+        stage.hold.refresh()
         await stage.backend.answer(b"TEXT 3\r\nm:a\r\n")
         assert [b""] == stage.bodies()
         await stage.backend.answer()
         assert [] == stage.bodies()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("end", ["speaks", "leaves", "waits"])
+def test_refresh_waits_for_a_place_but_nothing_that_the_client_has_to_say(end: str) -> None:
+    async def scene() -> None:
+        stage = Conversation()
+        await stage.open()
+        stage.holds.refreshing = asyncio.Semaphore(1)
+        await stage.holds.refreshing.acquire()
+        stage.over_http.refresh()
+        await settle()
+        stage.hold.on_due()
+        assert ([], 0) == (stage.bodies(), stage.holds.talking)
+        if end == "speaks":
+            await stage.says(wire.TEXT, b"a")
+            assert [b"TEXT 1\r\na\r\n"] == stage.bodies()
+        elif end == "leaves":
+            stage.transport.lose()
+            await settle()
+            assert [b"DISCONNECT\r\n"] == stage.bodies()
+        else:
+            stage.holds.refreshing.release()
+            await settle()
+            assert [b""] == stage.bodies()
+        assert 1 == stage.holds.talking
+        await stage.backend.answer()
+        assert ([], 0, 0) == (stage.bodies(), stage.backend.waiting, stage.holds.talking)
+        if end != "waits":
+            stage.holds.refreshing.release()
+        assert not stage.holds.refreshing.locked()
 
     play(scene)
 
