@@ -105,6 +105,10 @@ class Frames:
             raise FrameError(CloseReason.PROTOCOL_ERROR, str(error)) from error
         self.has_more = False
 
+    def release(self) -> None:
+        """Read no more: the parser is let go of."""
+        release(self._parser)
+
     def _follow(self, data: bytes) -> None:
         """Keep track of where frames end, which the parser does not tell."""
         data = self._head + data
@@ -153,6 +157,14 @@ class Frames:
         self._content = None
         # All pieces of a message are of one kind.
         return Event("TEXT" if isinstance(event, TextMessage) else "BINARY", bytes(part if before is None else before))
+
+
+def release(parser: Connection) -> None:
+    """Undo the circle in which wsproto's parser refers to itself, its generator (a private name of wsproto 1.3).
+
+    Otherwise a parser that was in use for more than a second is freed when the proxy is idle (see `collector`).
+    """
+    parser._proto._parse_more.close()
 
 
 def _head_size(data: bytes, at: int) -> int | None:

@@ -17,7 +17,7 @@ from gripproxy.errors import EventError
 from gripproxy.grip.answer import message_prefix, public_fields
 from gripproxy.grip.events import Event, parse_close, parse_control
 from gripproxy.grip.fields import Fields
-from gripproxy.transports.frames import FrameError, Frames
+from gripproxy.transports.frames import FrameError, Frames, release
 from gripproxy.transports.websocket import CLOSE_LINGER, FRAME_HEAD_MAX, WebSocketHold
 
 log = logging.getLogger("gripproxy.websocket")
@@ -214,6 +214,8 @@ class Passthrough:
     def release(self) -> None:
         """Forget the client, who is gone."""
         self._drop()
+        self._frames.release()
+        release(self._writer)
         self.hold = None
 
     def on_due(self) -> None:

@@ -116,7 +116,7 @@ class WebSocketHold(Hold):
             return
         self._is_at_work = False
         if frames.is_between:
-            self._frames = None
+            self._drop_frames()
         connection = self.connection
         if connection is None or connection.is_closing():
             return
@@ -138,11 +138,16 @@ class WebSocketHold(Hold):
         if self._frames is not None:
             self._read(self._frames)
 
+    def _drop_frames(self) -> None:
+        if self._frames is not None:
+            self._frames.release()
+            self._frames = None
+
     def _break_off(self, error: FrameError) -> None:
         """Fail the connection (RFC 6455 7.1.7): the client is told why, and not listened to any more."""
         log.info("%s: closed a client with %d: %s", self.route.id, error.code, error.reason, extra=self.log_extra)
         self.is_failed = True
-        self._frames = None
+        self._drop_frames()
         self._end_by("protocol")
         self._lose_leg()
         self.close(error.code, error.reason)
@@ -193,7 +198,7 @@ class WebSocketHold(Hold):
 
     def on_lost(self) -> None:
         """The client's connection is gone."""
-        self._frames = None
+        self._drop_frames()
         if self in self.holds.open:
             self._leave()
             if not (self.has_closed and self.is_client_closing):

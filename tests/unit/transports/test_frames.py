@@ -1,7 +1,10 @@
 """Frames of a peer, joined to messages, within limits; the peer is wsproto too, or bytes written by hand."""
 
+import gc
 import tracemalloc
+import weakref
 import zlib
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -182,6 +185,25 @@ def test_a_reader_may_stop_at_any_event() -> None:
         got.append(event)
         event = next(frames.feed(), None)
     assert [Event("TEXT", b"a"), Event("PING", b"b"), Event("BINARY", b"c")] == got
+
+
+@pytest.mark.parametrize(
+    "data", [b"", frame(0x01, b"a"), frame(0x01, b"a")[:3], frame(0x89, b"") * 100, frame(0x83, b"")]
+)
+def test_a_parser_that_is_let_go_of_is_freed_at_once(data: bytes) -> None:
+    """By its references alone: the collector would not find what has lived longer than a second."""
+    gc.disable()
+    try:
+        frames = Frames(LIMIT, is_deflated=True)
+        with suppress(FrameError):
+            next(frames.feed(data), None)
+        parser = weakref.ref(frames._parser._proto)
+        assert None is not parser()
+        frames.release()
+        del frames
+        assert None is parser()
+    finally:
+        gc.enable()
 
 
 def test_compressed_messages_are_inflated() -> None:

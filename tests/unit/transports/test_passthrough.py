@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 
 import pytest
 from wsproto.connection import Connection, ConnectionType
@@ -150,6 +152,24 @@ def test_backend_is_given_what_its_lost_client_has_sent_but_not_waited_for(monke
         assert "abort" == relay.peer.ended_by
 
     asyncio.run(scene())
+
+
+def test_what_is_over_is_freed_at_once() -> None:
+    """Thousands of WebSockets that end leave nothing to the collector, which does not look at what was long-lived."""
+    gc.disable()
+    try:
+        relay = Relay()
+        relay.says(wire.frame(wire.TEXT, b"a"))
+        relay.hold.data_received(client_frame(wire.TEXT, b"a", first=0))
+        parts = (relay.hold._frames._parser, relay.passthrough._frames._parser, relay.passthrough._writer)  # type: ignore[union-attr]
+        left = [weakref.ref(part._proto) for part in parts]
+        del parts
+        relay.transport.lose()
+        relay.passthrough.connection_lost(None)
+        del relay.passthrough, relay.hold.leg, relay.peer
+        assert [None, None, None] == [one() for one in left]
+    finally:
+        gc.enable()
 
 
 def test_lost_backend_is_1011() -> None:
