@@ -88,18 +88,22 @@ class Frames:
     def feed(self, data: bytes = b"") -> Iterator[Event]:
         """Yield the messages and control frames of what has come, ``data`` last; of FRAMES_MAX frames at the most.
 
-        Whoever stops earlier goes on with the next call, too.
+        It ends as well when their content is more than the largest message may have. Whoever stops earlier goes on with
+        the next call, too.
+
         Raises: FrameError, behind what stood before the fault.
         """
         self._follow(data)
         self.has_more = True
+        size = 0
         try:
             self._parser.receive_data(data)
             for count, one in enumerate(self._parser.events(), 1):
                 event = self._take(one)
                 if event is not None:
+                    size += len(event.content)
                     yield event
-                if count == FRAMES_MAX:
+                if count == FRAMES_MAX or size > self._limit:
                     return
         except LocalProtocolError as error:
             raise FrameError(CloseReason.PROTOCOL_ERROR, str(error)) from error

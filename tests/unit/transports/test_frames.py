@@ -176,6 +176,16 @@ def test_some_frames_are_read_at_a_time(first: int) -> None:
     assert frames.is_between
 
 
+def test_what_inflates_far_is_read_at_a_time_as_well() -> None:
+    content = b"x" * LIMIT
+    frames = Frames(LIMIT, is_deflated=True)
+    events = list(frames.feed(frame(0xC2, deflated(content)) * 5))
+    assert [Event("BINARY", content)] * 2 == events
+    assert events == list(frames.feed())
+    assert [Event("BINARY", content)] == list(frames.feed())
+    assert frames.is_between
+
+
 def test_a_reader_may_stop_at_any_event() -> None:
     frames = Frames(LIMIT)
     got = []
