@@ -25,7 +25,7 @@ from gripproxy.grip.websocket import Session
 from gripproxy.routes import Route
 from gripproxy.transports import bodies
 from gripproxy.transports.client import Client
-from gripproxy.transports.handshake import encode_accept, offers_deflate, refusal
+from gripproxy.transports.handshake import deflate_answer, encode_accept, refusal
 from gripproxy.transports.holds import Holds
 from gripproxy.transports.over_http import OverHttp
 from gripproxy.transports.passthrough import Passthrough
@@ -66,7 +66,7 @@ class Opening:
             client.is_kept = False
             client.respond(refused.status, refused.reason, refused.fields + client.id_fields, refused.body)
             return
-        is_deflated = offers_deflate(request.raw_headers)
+        deflate = deflate_answer(request.raw_headers)
         try:
             async with asyncio.timeout(self._limits.websocket_handshake_timeout):
                 target = await self._backend.reach(route) if route.parts else route.targets[0]
@@ -78,10 +78,10 @@ class Opening:
             return
         route = route.part(target.kind) or route
         open_ = self._pass_through if target.websocket == "passthrough" else self._converse
-        await open_(request, client, route, asked, uri, is_deflated=is_deflated)
+        await open_(request, client, route, asked, uri, deflate)
 
     async def _converse(
-        self, request: web.BaseRequest, client: Client, route: Route, asked: Request, uri: str, *, is_deflated: bool
+        self, request: web.BaseRequest, client: Client, route: Route, asked: Request, uri: str, deflate: bytes
     ) -> None:
         """Ask the backend by HTTP, as for everything that comes later."""
         asks_grip = route.grip or (route.is_trusted and message_prefix(request.raw_headers) is not None)
@@ -117,16 +117,16 @@ class Opening:
             leg.receive(Event("DISCONNECT"))
             raise
         assert leg.target is not None
-        hold = leg.hold = WebSocketHold(self.holds, route.at(leg.target), leg, transport, is_deflated=is_deflated)
+        hold = leg.hold = WebSocketHold(self.holds, route.at(leg.target), leg, transport, is_deflated=bool(deflate))
         client.status = 101
-        transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
+        transport.write(encode_accept(key, accepted, deflate))
         leg.obey(commands)
         if received:
             hold.data_received(received)
         leg.begin()
 
     async def _pass_through(
-        self, request: web.BaseRequest, client: Client, route: Route, asked: Request, uri: str, *, is_deflated: bool
+        self, request: web.BaseRequest, client: Client, route: Route, asked: Request, uri: str, deflate: bytes
     ) -> None:
         """Ask the backend for a WebSocket of its own, and relay between the two."""
         fields = tuple(field for field in asked.fields if field[0].lower() not in _OF_THE_HANDSHAKE)
@@ -169,8 +169,8 @@ class Opening:
         if asks_grip and not route.grip:
             accepted += tuple(one for one in upgraded.fields if one[0].lower() == b"sec-websocket-extensions")
         client.status = 101
-        transport.write(encode_accept(key, accepted, is_deflated=is_deflated))
-        hold = WebSocketHold(self.holds, route.at(upgraded.target), leg, transport, is_deflated=is_deflated)
+        transport.write(encode_accept(key, accepted, deflate))
+        hold = WebSocketHold(self.holds, route.at(upgraded.target), leg, transport, is_deflated=bool(deflate))
         leg.begin(hold, upgraded.received)
         if received:
             hold.data_received(received)

@@ -111,6 +111,7 @@ class Response:
         transport, protocol.transport = protocol.transport, None
         received = protocol._tail
         self._connection.close()
+        protocol.connection_lost(None)  # or its parser and it would keep each other
         return transport, received
 
     def close(self) -> None:

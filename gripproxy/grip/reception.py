@@ -32,10 +32,10 @@ class Reception:
     __slots__ = ("_filters", "_prefix", "channels", "ids", "meta")
 
     def __init__(self, channels: Iterable[Channel], meta: Mapping[str, str], prefix: str = "") -> None:
-        """``prefix`` is the route's: channel names have it, filters do not see it."""
+        """``prefix`` is the route's: names that the backend gave have it, filters do not see it."""
         self.ids: dict[str, str] = {}
         self._filters: dict[str, Filters] = {}
-        self._prefix = len(prefix)
+        self._prefix = prefix
         self.meta = meta
         self.channels: frozenset[str] = frozenset()
         for channel in channels:
@@ -48,7 +48,7 @@ class Reception:
 
     def add(self, channel: Channel) -> None:
         """Add a channel, or what is now said of it."""
-        self.channels |= {channel.name[self._prefix :]}
+        self.channels |= {channel.name.removeprefix(self._prefix)}
         if channel.prev_id is not None:
             self.ids[channel.name] = channel.prev_id
         filters = _compile(channel.filters) if channel.filters else _NO_FILTERS
@@ -59,13 +59,13 @@ class Reception:
 
     def remove(self, channel: str) -> None:
         """Forget a channel."""
-        self.channels -= {channel[self._prefix :]}
+        self.channels -= {channel.removeprefix(self._prefix)}
         self.ids.pop(channel, None)
         self._filters.pop(channel, None)
 
     def last_ids(self) -> dict[str, str]:
         """Return where the client is, by channel names as the backend knows them (for Grip-Last)."""
-        return {channel[self._prefix :]: last for channel, last in self.ids.items()}
+        return {channel.removeprefix(self._prefix): last for channel, last in self.ids.items()}
 
     # Order
 
@@ -97,7 +97,7 @@ class Reception:
         ``knows(channel, id)`` tells of some ids that it has come past them.
         """
         told = {channel.name: channel.prev_id for channel in channels}
-        return {name[self._prefix :] for name in told} == self.channels and all(
+        return {name.removeprefix(self._prefix) for name in told} == self.channels and all(
             last_id is not None and (knows(name, last_id) or self.has(name, last_id, since))
             for name, last_id in told.items()
         )

@@ -176,26 +176,32 @@ class Session:
 
     # --- to the backend ----------------------------------------------------------------------------------------------
 
-    def next_request(self, now: float) -> Request | None:
-        """What to POST at this time (seconds, of any clock that does not go back), or None."""
-        if self._is_in_flight or self._phase is Phase.DONE:
-            return None
-        is_time = self.deadline is not None and now >= self.deadline
-        if self._request is None:
-            if not self._is_due(is_time):
-                return None
-            self._request = self._make_request()
-        elif not is_time:
-            return None  # waits to be repeated
-        self._is_in_flight = True
-        self.deadline = None
-        return self._request
+    @property
+    def has_events(self) -> bool:
+        """Whether the next request has something to say, and does not only ask."""
+        return bool(self._request.body if self._request is not None else self._outbox)
 
-    def _is_due(self, is_time: bool) -> bool:
+    def is_due(self, now: float) -> bool:
+        """Whether there is something to POST at this time (seconds, of any clock that does not go back)."""
+        if self._is_in_flight or self._phase is Phase.DONE:
+            return False
+        is_time = self.deadline is not None and now >= self.deadline
+        if self._request is not None:
+            return is_time  # waits to be repeated
         if self._phase is Phase.OPENING:
             # A deadline is there only when the backend puts its decision off.
             return is_time or self.deadline is None
         return is_time or self._is_refresh_due or self._outbox.has_news
+
+    def next_request(self, now: float) -> Request | None:
+        """What to POST at this time, or None."""
+        if not self.is_due(now):
+            return None
+        if self._request is None:
+            self._request = self._make_request()
+        self._is_in_flight = True
+        self.deadline = None
+        return self._request
 
     def _make_request(self) -> Request:
         fields = (*_REQUEST_FIELDS, (b"Connection-Id", self.connection_id.encode()), *self._meta)

@@ -2,6 +2,8 @@
 
 Most WebSocket clients of a push proxy seldom send anything, so an idle connection keeps no parser: it is made for the
 bytes that come and dropped when they end with a whole message (`Frames.is_between`).
+
+Frames can be tiny, or inflate to a million times their size, so whoever reads them does so a few at a time.
 """
 
 import zlib
@@ -14,6 +16,10 @@ from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
 from wsproto.utilities import LocalProtocolError
 
 from gripproxy.grip.events import Event, encode_close
+
+# Frames that are read in one turn of the loop: about a millisecond's work. The loop hands over 256 KiB at a time, and
+# up to 32 times in one turn; 256 KiB of empty pings are 43,000.
+FRAMES_MAX = 64
 
 
 class FrameError(Exception):
@@ -59,39 +65,53 @@ class BoundedDeflate(PerMessageDeflate):
 class Frames:
     """The parser of one peer's frames: a client's, or with ``is_backend`` a backend's."""
 
-    __slots__ = ("_ahead", "_head", "_is_text", "_limit", "_parser", "_parts", "_size")
+    __slots__ = ("_ahead", "_content", "_head", "_limit", "_parser", "has_more")
 
     def __init__(self, limit: int, *, is_deflated: bool = False, is_backend: bool = False) -> None:
         """``limit`` is the size of the largest message, in bytes (after inflation)."""
         role = ConnectionType.CLIENT if is_backend else ConnectionType.SERVER
         self._parser = Connection(role, [BoundedDeflate(limit)] if is_deflated else [])
         self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._is_text = False
+        # Of a message in pieces, however small they are; None between messages
+        self._content: bytearray | None = None
         # Where the current frame ends: bytes of it that are still to come, and its head while that is not whole
         self._ahead = 0
         self._head = b""
+        # Whether frames may be left that came already: `feed` again
+        self.has_more = False
 
     @property
     def is_between(self) -> bool:
         """Whether nothing is half received, so that the next bytes can go to a fresh parser."""
-        return not self._parts and not self._ahead and not self._head
+        return self._content is None and not self._ahead and not self._head and not self.has_more
 
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """Yield the messages and control frames that ``data`` completes; read it to its end.
+    def feed(self, data: bytes = b"") -> Iterator[Event]:
+        """Yield the messages and control frames of what has come, ``data`` last; of FRAMES_MAX frames at the most.
+
+        It ends as well when their content is more than the largest message may have. Whoever stops earlier goes on with
+        the next call, too.
 
         Raises: FrameError, behind what stood before the fault.
         """
         self._follow(data)
+        self.has_more = True
+        size = 0
         try:
             self._parser.receive_data(data)
-            for one in self._parser.events():
+            for count, one in enumerate(self._parser.events(), 1):
                 event = self._take(one)
                 if event is not None:
+                    size += len(event.content)
                     yield event
+                if count == FRAMES_MAX or size > self._limit:
+                    return
         except LocalProtocolError as error:
             raise FrameError(CloseReason.PROTOCOL_ERROR, str(error)) from error
+        self.has_more = False
+
+    def release(self) -> None:
+        """Read no more: the parser is let go of."""
+        release(self._parser)
 
     def _follow(self, data: bytes) -> None:
         """Keep track of where frames end, which the parser does not tell."""
@@ -128,22 +148,27 @@ class Frames:
         return reason[:100]
 
     def _join(self, event: TextMessage | BytesMessage) -> Event | None:
-        if isinstance(event, TextMessage):
-            self._is_text = True
-            part = event.data.encode()
-        else:
-            self._is_text = False
-            part = bytes(event.data)
-        self._parts.append(part)
-        self._size += len(part)
-        if self._size > self._limit:
+        part = event.data.encode() if isinstance(event, TextMessage) else event.data
+        before = self._content
+        if len(part) + (len(before) if before is not None else 0) > self._limit:
             raise FrameError(CloseReason.MESSAGE_TOO_BIG, f"message exceeds {self._limit} bytes")
+        if before is not None:
+            before += part
+        elif not event.message_finished:
+            self._content = bytearray(part)
         if not event.message_finished:
             return None
-        content = b"".join(self._parts)
-        self._parts = []
-        self._size = 0
-        return Event("TEXT" if self._is_text else "BINARY", content)
+        self._content = None
+        # All pieces of a message are of one kind.
+        return Event("TEXT" if isinstance(event, TextMessage) else "BINARY", bytes(part if before is None else before))
+
+
+def release(parser: Connection) -> None:
+    """Undo the circle in which wsproto's parser refers to itself, its generator (a private name of wsproto 1.3).
+
+    Otherwise a parser that was in use for more than a second is freed when the proxy is idle (see `collector`).
+    """
+    parser._proto._parse_more.close()
 
 
 def _head_size(data: bytes, at: int) -> int | None:

@@ -30,6 +30,9 @@ _FITTING = {
     "server_max_window_bits": frozenset(("15",)),
 }
 
+# A client that names a window has to be answered with one, or fails the connection (RFC 7692 7.1.2.1).
+_WINDOW_ANSWER = b"; server_max_window_bits=15"
+
 
 def refusal(method: str, version: tuple[int, int], fields: Fields, *, has_body: bool) -> Reject | None:
     """Return the answer to a request for a WebSocket that is not a right one (RFC 6455 4.2.1), None when it is."""
@@ -58,14 +61,15 @@ def _fault(method: str, version: tuple[int, int], fields: Fields, *, has_body: b
     return "its Sec-WebSocket-Key is not 16 bytes in base64"
 
 
-def offers_deflate(fields: Fields) -> bool:
-    """Whether the client offers permessage-deflate in a form that the proxy's answer fits (RFC 7692 7)."""
+def deflate_answer(fields: Fields) -> bytes:
+    """Return the answer to the first offer of permessage-deflate that it fits (RFC 7692 7), empty where none is."""
     for value in field_values(fields, b"sec-websocket-extensions"):
         for offer in split_list(text(value)):
             name, parameters = parse_parameters(offer) or ("", [])
             if name.lower() == "permessage-deflate" and _fits(parameters):
-                return True
-    return False
+                has_window = any(name.lower() == "server_max_window_bits" for name, _ in parameters)
+                return DEFLATE_ANSWER + _WINDOW_ANSWER if has_window else DEFLATE_ANSWER
+    return b""
 
 
 def _fits(parameters: list[tuple[str, str]]) -> bool:
@@ -75,14 +79,14 @@ def _fits(parameters: list[tuple[str, str]]) -> bool:
     return all(value in _FITTING.get(name, ()) for name, (_, value) in zip(names, parameters, strict=True))
 
 
-def encode_accept(key: bytes, fields: Fields, *, is_deflated: bool) -> bytes:
-    """Return the head of the 101 response to the handshake with that Sec-WebSocket-Key."""
+def encode_accept(key: bytes, fields: Fields, deflate: bytes = b"") -> bytes:
+    """Return the head of the 101 response to the handshake with that Sec-WebSocket-Key; see `deflate_answer`."""
     digest = base64.b64encode(hashlib.sha1(key + ACCEPT_GUID, usedforsecurity=False).digest())
     own = [
         (b"Upgrade", b"websocket"),
         (b"Connection", b"Upgrade"),
         (b"Sec-WebSocket-Accept", digest),
     ]
-    if is_deflated:
-        own.append((b"Sec-WebSocket-Extensions", DEFLATE_ANSWER))
+    if deflate:
+        own.append((b"Sec-WebSocket-Extensions", deflate))
     return wire.encode_status_line(101) + wire.encode_fields((*own, *fields)) + b"\r\n"

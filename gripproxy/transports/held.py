@@ -52,8 +52,8 @@ class Held:
         if len(self._received) > RECEIVED_MAX and self.connection is not None:
             self.connection.pause_reading()
 
-    def eof_received(self) -> None:
-        """Close: a client that shuts its side down is not waiting any more."""
+    def eof_received(self) -> bool | None:
+        """Close: a client that shuts its side down is not waiting any more. (True would keep the connection.)"""
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note that the client is gone."""

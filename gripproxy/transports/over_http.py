@@ -41,6 +41,7 @@ class OverHttp:
         "_backend",
         "_fields",
         "_history",
+        "_is_waiting",
         "_origin",
         "_route",
         "_target",
@@ -73,6 +74,8 @@ class OverHttp:
         self._target = target
         self._fields = pack_fields(fields)
         self._task: asyncio.Task[None] | None = None
+        # Whether the task waits for a place, and has no request under way.
+        self._is_waiting = False
         # The moment of the answer that is to be obeyed: what it subscribes to is not missed from then on.
         self.answered: int | None = None
         self.session = session
@@ -224,7 +227,7 @@ class OverHttp:
         self._proceed()
 
     def _proceed(self) -> None:
-        if self._task is not None:
+        if self._task is not None and not (self._is_waiting and self.session.has_events):
             return
         loop = asyncio.get_running_loop()
         hold = self.hold
@@ -233,24 +236,49 @@ class OverHttp:
             return
         if hold is not None and hold.is_wide:
             hold.narrow()
-        request = self.session.next_request(loop.time())
-        if request is not None:
-            self._task = loop.create_task(self._converse(request))
-            if hold is not None:
-                hold.holds.talking += 1
-        elif hold is not None:
-            hold.wake_at(self.session.deadline)
+        if self._task is not None:
+            self._task.cancel()  # what the client has to say waits for no place
+            self._task, self._is_waiting = None, False
+        now = loop.time()
+        if not self.session.is_due(now):
+            self._wake_later(hold)
+        elif hold is not None and not hold.is_over and not self.session.has_events:
+            self._is_waiting = True
+            self._task = loop.create_task(self._refresh(hold))
+        else:
+            self._task = loop.create_task(self._converse(self._next_request(now)))
+
+    def _next_request(self, now: float) -> SessionRequest:
+        """Return what is due."""
+        request = self.session.next_request(now)
+        assert request is not None
+        if self.hold is not None:
+            self.hold.holds.talking += 1
+        return request
+
+    def _wake_later(self, hold: WebSocketHold | None) -> None:
+        at = self.session.deadline
+        if hold is not None:
+            hold.wake_at(at)
+        elif at is not None:
+            # There was no client to hold; the backend said yes.
+            asyncio.get_running_loop().call_at(at, self._proceed)
+
+    async def _refresh(self, hold: WebSocketHold) -> None:
+        """Ask the backend when there is a place: a publish can want thousands of sessions refreshed."""
+        async with hold.holds.refreshing:
+            self._is_waiting = False
+            await self._converse(self._next_request(asyncio.get_running_loop().time()))
 
     async def _converse(self, request: SessionRequest) -> None:
         hold = self.hold
         try:
-            if hold is None or (request.body and not hold.is_over):
-                commands = await self._ask(request)
-            else:
-                # Thousands of clients may leave in one moment, or a publish want thousands of sessions refreshed; the
-                # backend hears of that at its own pace.
-                async with hold.holds.parting if hold.is_over else hold.holds.refreshing:
+            if hold is not None and hold.is_over:
+                # Thousands of clients may leave in one moment; the backend hears of that at its own pace.
+                async with hold.holds.parting:
                     commands = await self._ask(request)
+            else:
+                commands = await self._ask(request)
             self.obey(commands)
             # It may have become full, and the client been stopped, while the request was under way.
             if self.hold is not None and not self.session.is_full:
@@ -267,8 +295,10 @@ class OverHttp:
                 hold.holds.talking -= 1
         if not self.session.is_closed:
             self._proceed()
-        elif hold is not None and hold.connection is None:
-            self.hold = None
+        elif hold is not None:
+            hold.wake_at(None)  # the interval that was agreed upon may be hours, and the timer would keep the two
+            if hold.connection is None:
+                self.hold = None
 
     def obey(self, commands: list[Command]) -> None:
         """Do what the session wants done to the client, in order."""

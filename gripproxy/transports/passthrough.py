@@ -17,8 +17,8 @@ from gripproxy.errors import EventError
 from gripproxy.grip.answer import message_prefix, public_fields
 from gripproxy.grip.events import Event, parse_close, parse_control
 from gripproxy.grip.fields import Fields
-from gripproxy.transports.frames import FrameError, Frames
-from gripproxy.transports.websocket import FRAME_HEAD_MAX, WebSocketHold
+from gripproxy.transports.frames import FrameError, Frames, release
+from gripproxy.transports.websocket import CLOSE_LINGER, FRAME_HEAD_MAX, WebSocketHold
 
 log = logging.getLogger("gripproxy.websocket")
 
@@ -38,6 +38,7 @@ class Passthrough:
 
     __slots__ = (
         "_frames",
+        "_is_going_on",
         "_is_paused",
         "_pings",
         "_prefix",
@@ -61,6 +62,7 @@ class Passthrough:
         self._prefix = message_prefix(upgraded.fields) if is_grip else None
         self._pings = 0
         self._is_paused = False
+        self._is_going_on = False  # in the next turn, with frames that have come already
         self.fields: Fields = public_fields(upgraded.fields)
         self.hold: WebSocketHold | None = None
         upgraded.transport.set_write_buffer_limits(high=UNSENT_MAX)
@@ -74,20 +76,21 @@ class Passthrough:
     def begin(self, hold: WebSocketHold, received: bytes) -> None:
         """Start relaying, beginning with what the backend has sent already."""
         self.hold = hold
-        if received:
-            self.data_received(received)
-        if self._transport is not None:
-            self._transport.resume_reading()
+        self._read(received)
 
     # The backend's connection
 
     def data_received(self, data: bytes) -> None:
         """Hand on what the backend sends."""
-        hold = self.hold
+        self._read(data)
+
+    def _read(self, data: bytes = b"") -> None:
+        """Read some frames, and go on in the next turn, or when the client has taken enough."""
+        hold, frames = self.hold, self._frames
         if hold is None:
             return
         try:
-            for event in self._frames.feed(data):
+            for event in frames.feed(data):
                 if hold.is_detached:
                     return
                 hold.widen(len(event.content) + FRAME_HEAD_MAX)
@@ -100,11 +103,28 @@ class Passthrough:
             self._drop()
             hold.fail("backend failed")
         transport = self._transport
-        if hold.unsent > UNSENT_MAX and transport is not None and not transport.is_closing():
+        if transport is None or transport.is_closing():
+            hold.narrow()
+        elif hold.unsent > UNSENT_MAX:
             transport.pause_reading()
             hold.wake_at(hold.holds.wheel.now() + UNSENT_WAIT)
+        elif frames.has_more:
+            transport.pause_reading()
+            self._go_on_later()
         else:
             hold.narrow()
+            if not transport.is_reading():
+                transport.resume_reading()
+
+    def _go_on_later(self) -> None:
+        if not self._is_going_on:
+            self._is_going_on = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_going_on = False
+        if self._transport is not None and self._frames.has_more:
+            self._read()
 
     def eof_received(self) -> None:
         """Close."""
@@ -156,6 +176,7 @@ class Passthrough:
             if hold.is_detached:
                 self._write(CloseConnection(code=1000))
                 self._drop()
+                hold.resume()  # the backend may have been slow
         elif content.startswith(self._prefix):
             hold.send(_KINDS[event.type], content[len(self._prefix) :])
         else:
@@ -165,8 +186,8 @@ class Passthrough:
 
     @property
     def is_full(self) -> bool:
-        """Whether the backend has not taken what the client sent."""
-        return self._is_paused
+        """Whether the backend has not taken what the client sent; one that has been let go has nothing to take."""
+        return self._is_paused and self._transport is not None
 
     def receive(self, event: Event) -> None:
         """Hand on what the client sends."""
@@ -184,9 +205,8 @@ class Passthrough:
             self._write(CloseConnection(code=code or 1000, reason=reason))
             if self.hold is not None and self.hold.has_closed:
                 self._drop()
-        elif self._transport is not None:
-            transport, self._transport = self._transport, None
-            transport.abort()
+        else:
+            self._drop()
 
     def refresh(self) -> None:
         """Do nothing: a backend with a WebSocket says what it has to say by itself."""
@@ -194,6 +214,8 @@ class Passthrough:
     def release(self) -> None:
         """Forget the client, who is gone."""
         self._drop()
+        self._frames.release()
+        release(self._writer)
         self.hold = None
 
     def on_due(self) -> None:
@@ -204,9 +226,7 @@ class Passthrough:
         if hold.unsent > UNSENT_MAX // 4:
             hold.wake_at(hold.holds.wheel.now() + UNSENT_WAIT)
         else:
-            hold.narrow()
-            if not transport.is_reading():
-                transport.resume_reading()
+            self._read()
 
     def _write(self, event: TextMessage | BytesMessage | Ping | Pong | CloseConnection) -> None:
         transport = self._transport
@@ -218,6 +238,10 @@ class Passthrough:
             pass  # a Close is out already
 
     def _drop(self) -> None:
+        """Let the backend go once it has taken what there is for it; one that takes nothing is not waited for."""
         transport, self._transport = self._transport, None
         if transport is not None:
+            has_more = transport.get_write_buffer_size() > 0
             transport.close()
+            if has_more:
+                asyncio.get_running_loop().call_later(CLOSE_LINGER, transport.abort)

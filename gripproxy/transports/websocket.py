@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from gripproxy.errors import InstructError
+from gripproxy.errors import EventError, InstructError
 from gripproxy.grip import events as ev
 from gripproxy.grip import wire
 from gripproxy.grip.events import Event
@@ -49,6 +49,7 @@ class WebSocketHold(Hold):
         "_close_code",
         "_ended_by",
         "_frames",
+        "_is_at_work",
         "_sieve",
         "_timers",
         "framing",
@@ -84,6 +85,7 @@ class WebSocketHold(Hold):
         # For subscriptions with filters, whose items take the slow road
         self._sieve: Sieve | None = None
         self._frames: Frames | None = None
+        self._is_at_work = False  # with frames that have come, now or in the next turn
         self._timers: Timers | None = None
         connection.set_write_buffer_limits(high=holds.limits.unsent)
         holds.begin(self)
@@ -96,31 +98,59 @@ class WebSocketHold(Hold):
         """Read frames; whole messages go to the leg."""
         if self.is_failed:
             return
-        frames = self._frames
-        if frames is None:
-            frames = self._frames = Frames(
-                self.holds.limits.websocket_message, is_deflated=self.framing == wire.DEFLATED
-            )
+        if self._frames is None:
+            self._frames = Frames(self.holds.limits.websocket_message, is_deflated=self.framing == wire.DEFLATED)
+        self._read(self._frames, data)
+
+    def _read(self, frames: Frames, data: bytes = b"") -> None:
+        """Read some frames, and go on in the next turn; not while the leg is full, before it calls `resume`."""
+        self._is_at_work = True
         try:
             for event in frames.feed(data):
                 self._receive(event)
+                if self._is_stopped:
+                    break
         except FrameError as error:
+            self._is_at_work = False
             self._break_off(error)
             return
+        self._is_at_work = False
         if frames.is_between:
-            self._frames = None
+            self._drop_frames()
         connection = self.connection
-        if self.leg.is_full and connection is not None and not connection.is_closing():
+        if connection is None or connection.is_closing():
+            return
+        if self._is_stopped:
             connection.pause_reading()
+        elif frames.has_more:
+            connection.pause_reading()
+            self._is_at_work = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+        elif not connection.is_reading():
+            connection.resume_reading()
+
+    @property
+    def _is_stopped(self) -> bool:
+        # After our Close frame there is only the client's own to read.
+        return self.leg.is_full and not self.has_closed
+
+    def _go_on(self) -> None:
+        if self._frames is not None:
+            self._read(self._frames)
+
+    def _drop_frames(self) -> None:
+        if self._frames is not None:
+            self._frames.release()
+            self._frames = None
 
     def _break_off(self, error: FrameError) -> None:
         """Fail the connection (RFC 6455 7.1.7): the client is told why, and not listened to any more."""
         log.info("%s: closed a client with %d: %s", self.route.id, error.code, error.reason, extra=self.log_extra)
+        self.is_failed = True
+        self._drop_frames()
         self._end_by("protocol")
         self._lose_leg()
         self.close(error.code, error.reason)
-        self.is_failed = True
-        self._frames = None
         connection = self.connection
         # Closing at once would make the kernel answer what the client still sends with a reset, which can overtake
         # the Close frame.
@@ -160,8 +190,15 @@ class WebSocketHold(Hold):
             self._linger()
             self.leg.receive(event)
 
+    def eof_received(self) -> bool:
+        """Let a client that has closed and sends no more have its answer; one that has not closed is gone."""
+        connection = self.connection
+        waits = self.is_client_closing and not self.has_closed
+        return waits and connection is not None and connection.can_write_eof()  # there is no half of TLS
+
     def on_lost(self) -> None:
         """The client's connection is gone."""
+        self._drop_frames()
         if self in self.holds.open:
             self._leave()
             if not (self.has_closed and self.is_client_closing):
@@ -208,6 +245,12 @@ class WebSocketHold(Hold):
         return self.holds.line(self, self.leg.uri, self._give_up)
 
     def _send_filtered(self, message: WsMessage, content: bytes | None) -> None:
+        if content is not None and content is not message.content:
+            try:
+                ev.check_frame(message.type, content)
+            except EventError as error:
+                log.info("%s: skipped an item: made by filters: %s", self.route.id, error, extra=self.log_extra)
+                content = None
         if content is None:
             self.holds.metrics.filtered += 1
         else:
@@ -260,10 +303,10 @@ class WebSocketHold(Hold):
             self.is_wide = True
 
     def narrow(self) -> None:
-        """Undo `widen`: the client has caught up."""
-        connection = self.connection
-        if self.is_wide and connection is not None and not connection.is_closing():
-            connection.set_write_buffer_limits(high=self.holds.limits.unsent)
+        """Undo `widen` where the client has caught up."""
+        connection, limit = self.connection, self.holds.limits.unsent
+        if self.is_wide and connection is not None and not connection.is_closing() and self.unsent <= limit:
+            connection.set_write_buffer_limits(high=limit)
             self.is_wide = False
 
     def obey(self, message: ev.Control) -> None:
@@ -312,8 +355,12 @@ class WebSocketHold(Hold):
 
     def resume(self) -> None:
         """Read the client again, if it is not read."""
-        connection = self.connection
-        if connection is not None and not connection.is_closing() and not connection.is_reading():
+        connection, frames = self.connection, self._frames
+        if connection is None or connection.is_closing() or connection.is_reading() or self._is_at_work:
+            return
+        if frames is not None and frames.has_more:
+            self._read(frames)
+        else:
             connection.resume_reading()
 
     def wake_at(self, at: float | None) -> None:

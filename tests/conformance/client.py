@@ -66,6 +66,10 @@ class Connection:
     def close(self) -> None:
         self._socket.close()
 
+    def end_half(self) -> None:
+        """Sends no more, and reads on."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         """Ends the connection with a reset instead of an end of file."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

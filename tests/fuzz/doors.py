@@ -34,7 +34,7 @@ from gripproxy.links import resolve as resolve_link
 from gripproxy.routes import Routes
 from gripproxy.subscriptions import Subscriptions
 from gripproxy.transports.frames import FrameError, Frames
-from gripproxy.transports.handshake import offers_deflate, refusal
+from gripproxy.transports.handshake import deflate_answer, refusal
 from gripproxy.transports.patch import PatchError, patch_body
 from tests.fuzz.protocol import NOW, SECRET, signed
 from tests.fuzz.target import Target, is_clean, refusing, write_head
@@ -104,7 +104,7 @@ def _forward(forwarding: Forwarding, request: Any) -> None:
     if forwarding.is_websocket(request):
         refused = refusal(request.method, request.version, request.raw_headers, has_body=False)
         assert refused is None or refused.status in (400, 426)
-        offers_deflate(request.raw_headers)
+        deflate_answer(request.raw_headers)
     forwarding.route_name(request)
     route = _ROUTES.match(
         host, target, is_websocket=forwarding.is_websocket(request), is_secure=forwarding.is_secure(request)
@@ -195,10 +195,13 @@ def _frames(data: bytes, size: int, options: dict[str, bool]) -> tuple[list[ev.E
     parser, found = Frames(FRAME_LIMIT, **options), []
     try:
         for start in range(0, len(data), size):
-            for event in parser.feed(data[start : start + size]):
-                found.append(event)
-                if event.type == "CLOSE":
-                    return found, None  # nothing is read behind it
+            part = data[start : start + size]
+            while part or parser.has_more:
+                for event in parser.feed(part):
+                    found.append(event)
+                    if event.type == "CLOSE":
+                        return found, None  # nothing is read behind it
+                part = b""
             if parser.is_between:
                 parser = Frames(FRAME_LIMIT, **options)
     except FrameError as error:

@@ -59,6 +59,25 @@ def test_library_closes_and_gets_its_own_code_back(case: Case, ours: tuple[int, 
     assert 0 == case.backend.waiting(case.path)
 
 
+@pytest.mark.parametrize("host", [None, PASSTHROUGH])
+def test_client_that_sends_nothing_behind_its_close_gets_the_answer(case: Case, host: str | None) -> None:
+    """It may end its half of the connection with the Close frame (RFC 6455 7.1.1)."""
+    gate = case.backend.gate()
+    case.answer(Upgrade() if host else opened(), Reply(closing(b"\x03\xe8").body, closing(None).fields, before=[gate]))
+    connection = opened_at(case, host)
+    connection.send_close(4000, "bye")
+    connection.end_half()
+    if host:
+        peer = case.backend.take_socket(case.path)
+        assert frames.close(4000, "bye") == peer.receive()
+        peer.send(frames.close(1000))
+    else:
+        case.taken()
+        gate.open()
+    assert frames.close(1000) == connection.read_frame()
+    assert connection.ended()
+
+
 @pytest.mark.parametrize(
     ("payload", "code", "reason"),
     [(None, 1000, ""), (b"\0\0", 1000, ""), (b"\x0f\xa0bye", 4000, "bye"), (b"\x03\xed", 1000, ""), (b"x", 1000, "")],

@@ -1,8 +1,11 @@
 """A connection to a backend, by what the backend says on it (aiohttp's protocol and parser, a fake transport)."""
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Awaitable
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -12,7 +15,9 @@ from hypothesis import strategies as st
 
 from gripproxy import config
 from gripproxy.backend.connection import BackendConnection, Pool, public_socket
+from gripproxy.backend.messages import Response
 from gripproxy.routes import Route, Routes
+from gripproxy.targets import Target
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 Answer = tuple[int, bytes]
@@ -299,3 +304,27 @@ def test_a_socket_for_a_public_address(family: int, place: tuple[Any, ...]) -> N
 def test_no_socket_for_other_addresses(place: tuple[Any, ...]) -> None:
     with pytest.raises(OSError, match=f"{place[0]} is not a public address"):
         public_socket((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place))
+
+
+def test_a_connection_that_is_taken_leaves_nothing_to_the_collector() -> None:
+    """The protocol and its parser know each other, and thousands of WebSockets take connections."""
+
+    async def taken() -> None:
+        protocol, transport = connect()
+        protocol.data_received(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nmore"
+        )
+        message, payload = await protocol.read()
+        connection = SimpleNamespace(protocol=protocol, close=lambda: None)
+        response = Response(message, payload, connection, None, Target("http", "127.0.0.1", 1))  # type: ignore[arg-type]
+        assert (transport, b"more") == response.take()
+        transport.protocol = connection.protocol = None  # type: ignore[assignment]
+        left = weakref.ref(protocol)
+        del protocol, response, payload
+        assert None is left()
+
+    gc.disable()
+    try:
+        run(taken())
+    finally:
+        gc.enable()

@@ -110,6 +110,13 @@ def test_the_prefix_is_not_seen_from_inside() -> None:
     assert (frozenset({"c"}), {"c": "1"}) == (reception.channels, reception.last_ids())
 
 
+def test_a_channel_of_the_routes_own_has_no_prefix_to_be_taken_away() -> None:
+    reception = Reception([Channel("news"), Channel("pre-c", None, ("require-sub",))], {}, "pre-")
+    assert b"x" == reception.content("pre-c", item(require_sub="news"), b"x", None)
+    reception.remove("news")
+    assert None is reception.content("pre-c", item(require_sub="news"), b"x", None)
+
+
 @pytest.mark.parametrize(
     ("filters", "meta", "one", "expected"),
     [

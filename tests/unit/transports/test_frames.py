@@ -1,6 +1,10 @@
 """Frames of a peer, joined to messages, within limits; the peer is wsproto too, or bytes written by hand."""
 
+import gc
+import tracemalloc
+import weakref
 import zlib
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -10,7 +14,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 from wsproto.events import Event as PeerEvent
 
 from gripproxy.grip.events import Event
-from gripproxy.transports.frames import FrameError, Frames
+from gripproxy.transports.frames import FRAMES_MAX, FrameError, Frames
 
 LIMIT = 1000
 MASK = b"\x01\x02\x03\x04"
@@ -36,7 +40,14 @@ def deflated(content: bytes) -> bytes:
 
 
 def read(data: bytes, **options: bool) -> list[Event]:
-    return list(Frames(LIMIT, **options).feed(data))
+    return read_all(Frames(LIMIT, **options), data)
+
+
+def read_all(frames: Frames, data: bytes) -> list[Event]:
+    events = list(frames.feed(data))
+    while frames.has_more:
+        events += frames.feed()
+    return events
 
 
 @pytest.mark.parametrize(
@@ -128,6 +139,81 @@ def test_what_stands_before_a_fault_is_read() -> None:
 
 def test_a_message_may_be_as_large_as_the_limit() -> None:
     assert [Event("BINARY", b"x" * LIMIT)] == read(sent(BytesMessage(b"x" * LIMIT)))
+
+
+@pytest.mark.parametrize("piece", [b"", b"ab"])
+def test_a_message_in_pieces_takes_no_more_memory_than_its_content(piece: bytes) -> None:
+    """A client may go on for ever with pieces that are empty."""
+    frames = Frames(100_000)
+    assert [] == read_all(frames, frame(0x01, b"a"))
+    many = frame(0x00, piece) * 5000
+    read_all(frames, many)  # what the parser takes for itself
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            assert [] == read_all(frames, many)
+        grown = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert grown < 50_000 + 3 * 2 * len(piece) * 5000
+    assert [Event("TEXT", b"a" + piece * 20_000)] == read_all(frames, frame(0x80, b""))
+
+
+@pytest.mark.parametrize("first", [0x89, 0x00], ids=["pings", "pieces"])
+def test_some_frames_are_read_at_a_time(first: int) -> None:
+    """However many a client sends at once, it does not have the loop for long."""
+    frames = Frames(LIMIT)
+    read_all(frames, frame(0x01, b"a"))
+    events = list(frames.feed(frame(first, b"") * (2 * FRAMES_MAX + 1)))
+    assert (0 if first == 0 else FRAMES_MAX) == len(events)
+    assert frames.has_more
+    assert not frames.is_between
+    list(frames.feed())
+    assert frames.has_more
+    list(frames.feed())
+    assert not frames.has_more
+    assert [Event("TEXT", b"ab")] == list(frames.feed(frame(0x80, b"b")))
+    assert frames.is_between
+
+
+def test_what_inflates_far_is_read_at_a_time_as_well() -> None:
+    content = b"x" * LIMIT
+    frames = Frames(LIMIT, is_deflated=True)
+    events = list(frames.feed(frame(0xC2, deflated(content)) * 5))
+    assert [Event("BINARY", content)] * 2 == events
+    assert events == list(frames.feed())
+    assert [Event("BINARY", content)] == list(frames.feed())
+    assert frames.is_between
+
+
+def test_a_reader_may_stop_at_any_event() -> None:
+    frames = Frames(LIMIT)
+    got = []
+    data = sent(TextMessage("a"), Ping(b"b"), BytesMessage(b"c"), TextMessage("d", message_finished=False))
+    event = next(frames.feed(data), None)
+    while event is not None:
+        got.append(event)
+        event = next(frames.feed(), None)
+    assert [Event("TEXT", b"a"), Event("PING", b"b"), Event("BINARY", b"c")] == got
+
+
+@pytest.mark.parametrize(
+    "data", [b"", frame(0x01, b"a"), frame(0x01, b"a")[:3], frame(0x89, b"") * 100, frame(0x83, b"")]
+)
+def test_a_parser_that_is_let_go_of_is_freed_at_once(data: bytes) -> None:
+    """By its references alone: the collector would not find what has lived longer than a second."""
+    gc.disable()
+    try:
+        frames = Frames(LIMIT, is_deflated=True)
+        with suppress(FrameError):
+            next(frames.feed(data), None)
+        parser = weakref.ref(frames._parser._proto)
+        assert None is not parser()
+        frames.release()
+        del frames
+        assert None is parser()
+    finally:
+        gc.enable()
 
 
 def test_compressed_messages_are_inflated() -> None:

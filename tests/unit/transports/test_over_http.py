@@ -247,6 +247,27 @@ def test_question_outlives_the_client(body: bytes, status: int, expected: list[b
     play(scene)
 
 
+def test_backend_that_cannot_be_told_of_a_client_that_left_early_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        stage = Conversation()
+        asking = asyncio.create_task(stage.over_http.open())
+        await settle()
+        asking.cancel()
+        await settle()
+        await stage.backend.answer(b"OPEN\r\n", fields=GRIP)
+        await stage.backend.answer(status=503)
+        assert [b"OPEN\r\n", b"DISCONNECT\r\n"] == stage.bodies()
+        loop = asyncio.get_running_loop()
+        later = loop.time() + 10
+        monkeypatch.setattr(loop, "time", lambda: later)
+        await settle()
+        assert [b"DISCONNECT\r\n"] == stage.bodies()
+        await stage.backend.answer()
+        assert stage.over_http.session.is_closed
+
+    play(scene)
+
+
 def test_client_that_leaves_while_the_decision_is_put_off_is_reported() -> None:
     async def scene() -> None:
         stage = Conversation()
@@ -403,10 +424,44 @@ def test_refresh_asks_once_and_again_after_a_request_under_way() -> None:
         stage.hold.refresh()
         await settle()
         assert [b""] == stage.bodies()
+        stage.hold.refresh()
+        stage.hold.refresh()
         await stage.backend.answer(b"TEXT 3\r\nm:a\r\n")
         assert [b""] == stage.bodies()
         await stage.backend.answer()
         assert [] == stage.bodies()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("end", ["speaks", "leaves", "waits"])
+def test_refresh_waits_for_a_place_but_nothing_that_the_client_has_to_say(end: str) -> None:
+    async def scene() -> None:
+        stage = Conversation()
+        await stage.open()
+        stage.holds.refreshing = asyncio.Semaphore(1)
+        await stage.holds.refreshing.acquire()
+        stage.over_http.refresh()
+        await settle()
+        stage.hold.on_due()
+        assert ([], 0) == (stage.bodies(), stage.holds.talking)
+        if end == "speaks":
+            await stage.says(wire.TEXT, b"a")
+            assert [b"TEXT 1\r\na\r\n"] == stage.bodies()
+        elif end == "leaves":
+            stage.transport.lose()
+            await settle()
+            assert [b"DISCONNECT\r\n"] == stage.bodies()
+        else:
+            stage.holds.refreshing.release()
+            await settle()
+            assert [b""] == stage.bodies()
+        assert 1 == stage.holds.talking
+        await stage.backend.answer()
+        assert ([], 0, 0) == (stage.bodies(), stage.backend.waiting, stage.holds.talking)
+        if end != "waits":
+            stage.holds.refreshing.release()
+        assert not stage.holds.refreshing.locked()
 
     play(scene)
 
@@ -429,10 +484,16 @@ def test_keep_alive_of_the_backend_is_a_timer_of_the_hold() -> None:
 # --- ends
 
 
-def test_lost_client_leaves_nothing_behind() -> None:
+@pytest.mark.parametrize("interval", [b"0", b"3600"])
+def test_lost_client_leaves_nothing_behind(interval: bytes) -> None:
+    """Not even for the time after which the backend wanted to be asked."""
+
     async def scene() -> None:
         stage = Conversation()
         await stage.open()
+        await stage.says(wire.TEXT, b"a")
+        await stage.backend.answer(fields=(*EVENTS, (b"Keep-Alive-Interval", interval)))
+        stage.bodies()
         stage.transport.lose()
         assert 1 == stage.holds.talking
         await settle()

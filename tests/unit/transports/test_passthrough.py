@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import weakref
 
 import pytest
 from wsproto.connection import Connection, ConnectionType
@@ -12,7 +15,9 @@ from wsproto.events import Event as PeerEvent
 from gripproxy.backend import Upgraded
 from gripproxy.grip import wire
 from gripproxy.routes import Target
+from gripproxy.transports.frames import FRAMES_MAX
 from gripproxy.transports.passthrough import UNSENT_MAX, UNSENT_WAIT, Passthrough
+from gripproxy.transports.websocket import CLOSE_LINGER
 from tests.unit.transports.websocket_fakes import FakeTransport, Stage, client_frame
 
 GRIP = ((b"Sec-WebSocket-Extensions", b"grip"), (b"X-Own", b"1"))
@@ -125,11 +130,46 @@ def test_published_close_ends_both_sides() -> None:
 def test_lost_client_is_the_end_of_the_backends_connection() -> None:
     relay = Relay()
     relay.transport.lose()
-    assert "abort" == relay.peer.ended_by
+    assert "close" == relay.peer.ended_by
     assert None is relay.passthrough.hold
     relay.says(wire.frame(wire.TEXT, b"late"))
     relay.passthrough.connection_lost(None)
     assert ["left"] == relay.ends
+
+
+def test_backend_is_given_what_its_lost_client_has_sent_but_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        relay = Relay()
+        relay.hold.data_received(client_frame(wire.TEXT, b"last words"))
+        relay.peer.unsent = 1
+        relay.transport.lose()
+        assert ([TextMessage("last words")], "close") == (relay.heard(), relay.peer.ended_by)
+        loop = asyncio.get_running_loop()
+        later = loop.time() + CLOSE_LINGER
+        monkeypatch.setattr(loop, "time", lambda: later)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert "abort" == relay.peer.ended_by
+
+    asyncio.run(scene())
+
+
+def test_what_is_over_is_freed_at_once() -> None:
+    """Thousands of WebSockets that end leave nothing to the collector, which does not look at what was long-lived."""
+    gc.disable()
+    try:
+        relay = Relay()
+        relay.says(wire.frame(wire.TEXT, b"a"))
+        relay.hold.data_received(client_frame(wire.TEXT, b"a", first=0))
+        parts = (relay.hold._frames._parser, relay.passthrough._frames._parser, relay.passthrough._writer)  # type: ignore[union-attr]
+        left = [weakref.ref(part._proto) for part in parts]
+        del parts
+        relay.transport.lose()
+        relay.passthrough.connection_lost(None)
+        del relay.passthrough, relay.hold.leg, relay.peer
+        assert [None, None, None] == [one() for one in left]
+    finally:
+        gc.enable()
 
 
 def test_lost_backend_is_1011() -> None:
@@ -171,12 +211,46 @@ def test_backend_is_not_read_while_the_client_has_much_to_read() -> None:
     assert {} == relay.wheel.timers
 
 
+def test_many_frames_at_once_are_relayed_in_many_turns() -> None:
+    """A backend has the loop no longer than a client."""
+
+    async def scene() -> None:
+        relay = Relay()
+        text = wire.frame(wire.TEXT, b"a")
+        relay.says(text * (FRAMES_MAX + 1))
+        assert (text * FRAMES_MAX, False) == (relay.transport.take(), relay.peer.is_reading())
+        relay.transport.unsent = UNSENT_MAX + 1
+        await asyncio.sleep(0)
+        assert (text, False) == (relay.transport.take(), relay.peer.is_reading())
+        relay.transport.unsent = 0
+        relay.wheel.advance(2 * UNSENT_WAIT)
+        assert relay.peer.is_reading()
+        relay.says(text * (2 * FRAMES_MAX))
+        relay.hold.close(1000)
+        relay.passthrough.connection_lost(None)
+        await asyncio.sleep(0)
+
+    asyncio.run(scene())
+
+
 def test_client_is_not_read_while_the_backend_takes_nothing() -> None:
     relay = Relay()
     relay.passthrough.pause_writing()
     relay.hold.data_received(client_frame(wire.TEXT, b"a"))
     assert not relay.transport.is_reading()
     relay.passthrough.resume_writing()
+    assert relay.transport.is_reading()
+
+
+def test_detached_client_is_read_even_if_the_backend_took_nothing() -> None:
+    """Or its pings would not be answered, and its close not seen."""
+    relay = Relay(GRIP)
+    relay.passthrough.pause_writing()
+    relay.hold.data_received(client_frame(wire.TEXT, b"a"))
+    relay.says(control(type="detach"))
+    assert relay.transport.is_reading()
+    relay.passthrough.connection_lost(None)
+    relay.hold.data_received(client_frame(wire.PING))
     assert relay.transport.is_reading()
 
 

@@ -1,5 +1,6 @@
 """A held WebSocket client: what it sends, what reaches it, its timers and its end."""
 
+import asyncio
 import zlib
 
 import pytest
@@ -9,6 +10,7 @@ from gripproxy.grip import events as ev
 from gripproxy.grip import wire
 from gripproxy.grip.events import Event
 from gripproxy.grip.item import Item, WsMessage
+from gripproxy.transports.frames import FRAMES_MAX
 from gripproxy.transports.websocket import CLOSE_LINGER
 from tests.unit.transports.websocket_fakes import FakeLeg, Stage, client_frame
 
@@ -51,8 +53,57 @@ def test_client_is_not_read_while_its_leg_is_full() -> None:
     stage.leg.is_full = True
     stage.hold.data_received(client_frame(wire.TEXT, b"a"))
     assert not stage.transport.is_reading()
+    stage.leg.is_full = False
     stage.hold.resume()
     assert stage.transport.is_reading()
+
+
+def test_frames_that_came_already_wait_for_the_leg_as_well() -> None:
+    """What is small on the wire may be large when it is inflated."""
+    stage = Stage(is_deflated=True)
+    take, stage.leg.receive = stage.leg.receive, lambda event: (take(event), setattr(stage.leg, "is_full", True))[0]  # type: ignore[method-assign]
+    stage.hold.data_received(client_frame(wire.TEXT, b"a") * 3)
+    for _ in range(3):
+        assert ([Event("TEXT", b"a")], False) == (stage.leg.take(), stage.transport.is_reading())
+        stage.leg.is_full = False
+        stage.hold.resume()
+    assert ([], True) == (stage.leg.take(), stage.transport.is_reading())
+    assert None is stage.hold._frames
+
+
+def test_many_frames_at_once_are_read_in_many_turns() -> None:
+    """No client has the loop for long, and none is read while frames of it wait."""
+
+    async def scene() -> None:
+        stage = Stage(pings="local")
+        stage.hold.data_received(client_frame(wire.PING) * (2 * FRAMES_MAX + 1) + client_frame(wire.TEXT, b"a"))
+        pong = wire.frame(wire.PONG, b"")
+        for count in (FRAMES_MAX, FRAMES_MAX, 1):
+            assert pong * count == stage.transport.take()
+            assert (count > 1) != stage.transport.is_reading()
+            stage.hold.resume()
+            await asyncio.sleep(0)
+        assert [Event("TEXT", b"a")] == stage.leg.take()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("end", ["lost", "closed", "broken"])
+def test_what_waits_when_the_client_ends(end: str) -> None:
+    async def scene() -> None:
+        stage = Stage(pings="local")
+        broken = b"\x81\x01" if end == "broken" else b""
+        stage.hold.data_received(client_frame(wire.PING) * (FRAMES_MAX + 1) + client_frame(wire.CLOSE) + broken)
+        if end == "lost":
+            stage.transport.lose()
+        else:
+            stage.hold.close(1000)
+        await asyncio.sleep(0)
+        expected = {"lost": [Event("DISCONNECT")], "closed": [Event("CLOSE")], "broken": [Event("CLOSE")]}
+        assert expected[end] == stage.leg.take()
+        assert ("peer" if end == "lost" else "close") == stage.transport.ended_by
+
+    asyncio.run(scene())
 
 
 def test_broken_rule_fails_the_connection_once() -> None:
@@ -87,6 +138,16 @@ def test_close_waits_for_the_backends_answer() -> None:
     stage.transport.lose()
     assert (["closed"], []) == (stage.ends, stage.leg.take())
     assert stage.leg.is_released
+
+
+def test_client_that_has_closed_may_end_its_half_of_the_connection() -> None:
+    stage = Stage()
+    assert not stage.hold.eof_received()
+    stage.hold.data_received(client_frame(wire.CLOSE, b"\x0f\xa0bye"))
+    assert stage.hold.eof_received()
+    stage.hold.close(None)
+    assert wire.close_frame(4000) == stage.transport.take()
+    assert not stage.hold.eof_received()
 
 
 def test_close_that_the_backend_does_not_answer_is_answered_here() -> None:
@@ -133,6 +194,8 @@ def test_client_is_read_for_its_close_even_if_the_leg_is_full() -> None:
     stage.leg.is_full = True
     stage.hold.data_received(client_frame(wire.TEXT, b"a"))
     stage.hold.close(1000)
+    assert stage.transport.is_reading()
+    stage.hold.data_received(client_frame(wire.TEXT, b"a"))
     assert stage.transport.is_reading()
 
 
@@ -209,6 +272,10 @@ def test_answer_of_the_backend_may_be_larger_than_what_publishes_may_leave_unsen
     stage.transport.unsent = 200
     stage.hold.widen(5000)
     assert 6200 == stage.transport.high
+    stage.transport.unsent = 1001
+    stage.hold.narrow()
+    assert 6200 == stage.transport.high, "the transport would call the client too slow at once"
+    stage.transport.unsent = 1000
     stage.hold.narrow()
     assert 1000 == stage.transport.high
 
@@ -351,6 +418,24 @@ def test_filter_that_fails_costs_the_message_and_not_the_connection() -> None:
     stage.publish("a", b"%(nobody)s")
     stage.publish("a", b"hello")
     assert TEXT == stage.transport.take()
+
+
+def test_filters_make_no_frame_that_must_not_be() -> None:
+    """The client would have to end the connection (RFC 6455 5.5 and 8.1)."""
+    stage = Stage()
+    stage.hold.obey(ev.SetMeta("name", "x" * 200))
+    stage.hold.obey(ev.SetMeta("url", "/filter"))
+    stage.hold.obey(ev.Subscribe("a", ("var-subst",)))
+    stage.hold.obey(ev.Subscribe("b", ("http-modify",)))
+    replies = [(200, (), b"\xff"), (200, (), b"good")]
+    stage.holds.ask = lambda hold, uri, question, then: then(replies.pop(0))
+    stage.leg.uri = "http://example.com/"
+    stage.publish("a", b"%(name)s", type="ping")
+    stage.publish("b", b"text")
+    assert (b"", 2) == (stage.transport.take(), stage.metrics.filtered)
+    stage.publish("a", b"%(name)s")
+    stage.publish("b", b"text")
+    assert wire.frame(wire.TEXT, b"x" * 200) + wire.frame(wire.TEXT, b"good") == stage.transport.take()
 
 
 def test_too_many_filters_are_1011() -> None:
