@@ -98,6 +98,12 @@ METERS = (
         "Channels that a client was not subscribed to: it had as many as may be.",
     ),
     Meter(
+        "meta_left_out",
+        "counter",
+        "meta_left_out",
+        "Values of a WebSocket's meta that were not kept: it had as many as may be.",
+    ),
+    Meter(
         "publishes",
         "counter",
         "publish_requests",
@@ -283,6 +289,7 @@ class Metrics:
     channels: int
     subscriptions: int
     channels_left_out: int
+    meta_left_out: int
     publishes: Tally
     publish_items: Tally
     zeromq_messages: Tally

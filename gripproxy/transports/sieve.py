@@ -17,6 +17,10 @@ from gripproxy.transports.line import Line, Then
 log = logging.getLogger("gripproxy.websocket")
 
 
+# Names that a client's meta may have; a backend that names something else each time would fill the memory.
+META_MAX = 64
+
+
 class Sieve:
     """One client's filters. Messages leave it in the order in which they were put in."""
 
@@ -29,13 +33,19 @@ class Sieve:
         # For messages that wait for a filter's answer
         self._line: Line | None = None
 
-    def set_meta(self, name: str, value: str | None) -> None:
-        """Let filters know a value of the client, or (None) forget it; those at work still go by what was."""
+    def set_meta(self, name: str, value: str | None) -> bool:
+        """Let filters know a value of the client, or (None) forget it; those at work still go by what was.
+
+        Return whether there was room for it.
+        """
+        if value is not None and len(self._meta) >= META_MAX and name not in self._meta:
+            return False
         self._meta = {key: old for key, old in self._meta.items() if key != name}
         if value is not None:
             self._meta[name] = value
         if self._reception is not None:
             self._reception.meta = self._meta
+        return True
 
     def set_filters(self, channels: tuple[str, ...], name: str, filters: tuple[str, ...]) -> None:
         """Set the filters of one of the client's channels; names of channels have the route's prefix."""

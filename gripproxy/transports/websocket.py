@@ -25,7 +25,7 @@ from gripproxy.transports.frames import FrameError, Frames
 from gripproxy.transports.holds import Hold, Holds
 from gripproxy.transports.leg import Leg
 from gripproxy.transports.line import Line
-from gripproxy.transports.sieve import Sieve
+from gripproxy.transports.sieve import META_MAX, Sieve
 from gripproxy.transports.timers import Timers
 
 log = logging.getLogger("gripproxy.websocket")
@@ -456,7 +456,10 @@ class WebSocketHold(Hold):
         self.holds.sessions.join(self, self.route.realm, sid, MESSAGE, self.channels, self.holds.wheel.now())
 
     def _set_meta(self, message: ev.SetMeta) -> None:
-        self._need_sieve().set_meta(message.name, message.value)
+        if not self._need_sieve().set_meta(message.name, message.value):
+            self.holds.metrics.meta_left_out += 1
+            text = "%s: a WebSocket is given more names of meta than %d"
+            log.warning(text, self.route.id, META_MAX, extra=self.log_extra)
 
     def _need_sieve(self) -> Sieve:
         if self._sieve is None:

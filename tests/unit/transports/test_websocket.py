@@ -11,6 +11,7 @@ from gripproxy.grip import wire
 from gripproxy.grip.events import Event
 from gripproxy.grip.item import Item, WsMessage
 from gripproxy.transports.frames import FRAMES_MAX
+from gripproxy.transports.sieve import META_MAX
 from gripproxy.transports.websocket import CLOSE_LINGER
 from tests.unit.transports.websocket_fakes import FakeLeg, Stage, client_frame
 
@@ -351,6 +352,23 @@ def test_routes_channels_have_no_prefix_and_stay() -> None:
     for channel in ("news", "a", "nothing"):
         stage.hold.obey(ev.Unsubscribe(channel))
     assert ("news",) == stage.hold.channels
+
+
+def test_meta_has_a_limited_number_of_names(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    for number in range(META_MAX):
+        stage.hold.obey(ev.SetMeta(str(number), "x"))
+    stage.hold.obey(ev.SetMeta("user", "alice"))
+    stage.hold.obey(ev.Subscribe("a", ("skip-self",)))
+    stage.publish("a", b"hello", meta={"sender": "alice"})
+    assert TEXT == stage.transport.take()
+    assert 1 == stage.metrics.meta_left_out
+    assert "more names of meta than 64" in caplog.text
+
+    stage.hold.obey(ev.SetMeta("0", None))
+    stage.hold.obey(ev.SetMeta("user", "alice"))
+    stage.publish("a", b"hello", meta={"sender": "alice"})
+    assert b"" == stage.transport.take()
 
 
 def test_subscribing_again_delivers_once_and_keeps_the_limit(caplog: pytest.LogCaptureFixture) -> None:
