@@ -246,8 +246,8 @@ class ClientConnection(web.RequestHandler):
         return bytes(self._message_tail)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Note that the client is gone, unless the connection was only taken over."""
-        if self.transport is not None and isinstance(self._manager, Connections):
+        """Note that the client is gone; aiohttp has let go of the transport already where it closed it itself."""
+        if isinstance(self._manager, Connections):
             self._manager.open -= 1
         super().connection_lost(exc)
 
@@ -261,6 +261,8 @@ class ClientConnection(web.RequestHandler):
         self.transport = None
         # The task is running this very code and ends by itself; without this, aiohttp would cancel it.
         self._task_handler = None
+        if isinstance(self._manager, Connections):
+            self._manager.open += 1  # it is aiohttp that loses it, not the proxy
         self.connection_lost(None)
         self._latest = b""
         return transport

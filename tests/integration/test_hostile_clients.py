@@ -210,6 +210,24 @@ def test_a_client_that_sends_no_request(processes: Processes, sent: bytes) -> No
         client.close()
 
 
+def test_clients_that_are_let_go_leave_their_places(processes: Processes) -> None:
+    """However many said nothing, or nothing more, for `keepalive_timeout`."""
+    with RawBackend() as backend:
+        toml = '[server]\nlisten = ["{listen}"]\nkeepalive_timeout = 0.1\n[limits]\nconnections = 2\n'
+        door = start_door(processes, toml + route(backend, "*"))
+        peer = None
+        for number in range(6):
+            client = door.connect()
+            if number % 2:
+                client.ask("door.test")
+                peer = peer or backend.accept()
+                peer.read_head()
+                peer.send(OK)
+                assert 200 == client.read_response().status
+            assert client.ended()
+            client.close()
+
+
 def open_all(port: int, count: int, turn: int) -> list[socket.socket]:
     """Connect so many times, in each turn from another address, so that ports do not run out."""
     source = (f"127.0.1.{turn % 250 + 1}", 0)

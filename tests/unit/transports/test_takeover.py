@@ -124,6 +124,40 @@ def test_what_can_not_be_parsed_is_refused(caplog: pytest.LogCaptureFixture, rec
     assert len(caplog.text) < 600
 
 
+def test_a_connection_counts_until_it_is_lost_whoever_closes_it() -> None:
+    """aiohttp closes one that was idle for too long by another way than the others."""
+
+    async def test() -> None:
+        server: Connections
+
+        async def serve(request: web.BaseRequest) -> web.StreamResponse:
+            if request.raw_path == "/1":
+                return await answer(request)
+            assert isinstance(request.protocol, ClientConnection)
+            Held(server, request.protocol.detach())
+            return CLOSED
+
+        server, transport = connect(serve)
+        server.open = 1
+        transport.protocol.data_received(GET % 1)
+        await turn()
+        assert 1 == server.open
+        transport.protocol._next_keepalive_close_time = 0.0
+        transport.protocol._process_keepalive()
+        await turn()
+        assert ("closed", 0) == (transport.ending, server.open)
+        server, transport = connect(serve)
+        server.open = 1
+        transport.protocol.data_received(GET % 2)
+        await turn()
+        assert ("", 1) == (transport.ending, server.open), "it is held"
+        transport.close()
+        await turn()
+        assert 0 == server.open
+
+    run(test())
+
+
 def test_a_fault_of_a_handler_is_answered_once(caplog: pytest.LogCaptureFixture) -> None:
     """500 without the reason; nothing when its answer has begun."""
 
