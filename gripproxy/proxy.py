@@ -103,8 +103,6 @@ class Proxy:
         try:
             host, target = self._forwarding.check(request)
             route = self._route(request, client, host, target)
-            if client.has_large_head(request):
-                raise MalformedRequestError("the header is too large", 431)
         except MalformedRequestError as error:
             log.info("%s: refused: %s", client.peer, error, extra=client.log_extra)
             client.is_kept = False

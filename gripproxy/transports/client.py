@@ -39,7 +39,6 @@ class Client:
         "ends_with_connection",
         "has_begun",
         "id_fields",
-        "is_alone",
         "is_chunkable",
         "is_head",
         "is_kept",
@@ -73,8 +72,6 @@ class Client:
         self.has_begun = False
         # Of the response, 0 before there is one (and for a long-poll, whose response is not the door's).
         self.status = 0
-        # Whether nothing came behind the request, so that the connection can be given back after a hold.
-        self.is_alone = connection is None or connection.is_alone
         self.is_taken = False
         # For a request that is asked again: see `Replay.asked`.
         self.asked: Mapping[tuple[str, str], int] = {}
@@ -120,10 +117,6 @@ class Client:
         """Note that a response is to come and nothing of it is out."""
         if self._connection is not None:
             self._connection.has_written = False
-
-    def has_large_head(self, request: web.BaseRequest) -> bool:
-        """Whether a request's line and fields have more bytes than are taken."""
-        return self._connection is not None and self._connection.has_large_head(request)
 
     def write(self, data: bytes) -> None:
         """Write bytes of the response.
@@ -197,6 +190,11 @@ class Client:
                 Idle(self._server, connection, wheel, keepalive_timeout)
         return CLOSED
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing of the request, or behind it, is still to be parsed, so that a hold can give it back."""
+        return self._connection is None or self._connection.is_alone
+
     def take(self) -> tuple[asyncio.Transport, bytes]:
         """Take the connection for a hold; return its transport and what the client sent behind its request.
 
@@ -204,7 +202,7 @@ class Client:
         """
         self.is_taken = True
         if self._connection is not None:
-            received = self._connection.tail
+            received = self._connection.take_behind()
             transport = self._connection.detach()
             self._connection = None
             return transport, received

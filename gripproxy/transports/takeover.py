@@ -5,6 +5,8 @@ needs none of that, so its transport gets a small protocol of its own (`held.Hel
 aiohttp's `RequestHandler` is detached and freed. When the hold is over and the client sends another request, a fresh
 `RequestHandler` is made and gets the transport and those bytes, as if the connection had just been accepted.
 
+So that no byte of that request is lost in aiohttp, it gets one request at a time; `pieces.py` has where they end.
+
 These are public names of aiohttp (`web.Server`, `web.RequestHandler`, `connection_made`, `connection_lost`,
 `data_received`), but not their documented use: the whole of it is in this file, and
 `tests/unit/transports/test_takeover.py` fails loudly when a new aiohttp behaves differently.
@@ -12,31 +14,30 @@ These are public names of aiohttp (`web.Server`, `web.RequestHandler`, `connecti
 
 import asyncio
 import logging
-import re
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, _ErrInfo
 
 from gripproxy.grip.wire import encode_response
+from gripproxy.transports.pieces import LongMethodError, Pieces
 from gripproxy.transports.refusal import Refusal
 
 log = logging.getLogger("gripproxy.client")
 
-# Bytes kept of what a client has sent last, and characters of what is wrong with it.
-KEPT_MAX = 4096
+# Bytes that a client may send behind a request before its socket is not read until that is answered.
+BEHIND_MAX = 65_536
+
+# Characters of what is wrong with a request.
 FAULT_MAX = 300
 
 # What a request that the parser refuses is answered with (RFC 9110 15.5 and 15.6, RFC 6585 5).
 MALFORMED = b"Malformed request.\n"
 UNKNOWN_METHOD = b"Method unknown.\n"
 TOO_LARGE = b"The header is too large.\n"
-
-# A request line whose method is well-formed, though the parser does not know it (RFC 9110 9.1).
-_has_method = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} \S+ HTTP/1\.[01]\r\n").match
 
 TEXT = ((b"Content-Type", b"text/plain; charset=utf-8"),)
 
@@ -115,73 +116,132 @@ class Connections(web.Server):
 
 
 class ClientConnection(web.RequestHandler):
-    """aiohttp's side of a client's connection."""
+    """aiohttp's side of a client's connection.
 
-    __slots__ = ("_chunked", "_end", "_is_broken", "_latest", "_latest_size", "_partial", "has_written", "is_tainted")
+    It gets one request at a time: what the client sends behind one that is not answered yet stays as it came, so that
+    a hold can take it, and the parser never has parts of two requests.
+    """
+
+    __slots__ = (
+        "_behind",
+        "_body",
+        "_end",
+        "_is_broken",
+        "_is_busy",
+        "_is_chunked",
+        "_pieces",
+        "has_written",
+        "is_tainted",
+    )
 
     def __init__(self, manager: web.Server, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
-        # Beginning and end of what came last, and how much that was.
-        self._latest = b""
-        self._latest_size = 0
+        self._pieces = Pieces()
+        # What came behind the request in hand.
+        self._behind = b""
+        # Whether there is a request that has no answer yet.
+        self._is_busy = False
+        # The latest request's body while it is not all here.
+        self._body: StreamReader | None = None
+        # Whether that is in chunks, whose end only the parser knows, and the last bytes that came of it.
+        self._is_chunked = False
+        self._end = b""
         # Whether what came can't be parsed, so that nothing behind it can.
         self._is_broken = False
-        # Bytes of a head that is not complete yet.
-        self._partial = 0
-        # The body in chunks that came last, and the last bytes that came while it did.
-        self._chunked: StreamReader | None = None
-        self._end = b""
-        # Whether the parser may have taken a trailer for a field of the next request, so that there must be none.
+        # Whether the parser may have taken in, or lost, parts of a next request, so that there must be none.
         self.is_tainted = False
         # Whether the response to the request in hand has begun, which aiohttp can't know.
         self.has_written = False
 
     def data_received(self, data: bytes) -> None:
-        """Parse what the client sends.
+        """Parse what the client sends, up to the end of a request that is not answered yet."""
+        if not data and self._body is not None and not self._is_broken:
+            self._parse(b"")  # the body's reader has caught up
+        if self._behind:
+            data, self._behind = self._behind + data, b""
+        while data and not self._is_broken:
+            if self._upgraded:
+                super().data_received(data)
+                return
+            if self._is_chunked:
+                piece, data = data, b""
+            elif self._pieces.left:
+                piece, data = self._pieces.body(data)
+            elif self.is_tainted:
+                return
+            elif self._is_busy or self._body is not None:
+                self._keep(data)
+                return
+            else:
+                piece, data = self._head(data)
+                if not piece:
+                    self._behind = data
+                    return
+            self._parse(piece)
 
-        The latest bytes are kept: they tell whether another request came behind the one that is held.
-        """
-        if self._is_broken:
-            return
-        if data:
-            self._latest_size = len(data)
-            self._latest = data if self._latest_size <= KEPT_MAX else data[:KEPT_MAX] + data[-4:]
-        super().data_received(data)
-        messages = self._messages
-        if messages:
-            message = messages[-1][0]
-            if message.__class__ is not RawRequestMessage:
+    def _head(self, data: bytes) -> tuple[bytes, bytes]:
+        """Cut a head, or a part of one, and refuse it when it is too large: aiohttp looks at each line alone."""
+        try:
+            piece, behind = self._pieces.head(data)
+        except LongMethodError as error:
+            self._refuse(error, str(error))
+            return b"", b""
+        if self._pieces.size > self.max_line_size:
+            self._refuse(LineTooLong(b"", self.max_line_size), "its header is too large")
+            return b"", b""
+        return piece, behind
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what came behind a request; aiohttp reads on when it takes up the next one."""
+        self._behind = data
+        if len(data) > BEHIND_MAX and not self._buffer_paused:
+            self._pause_reading_for_buffer()
+
+    def _parse(self, piece: bytes) -> None:
+        """Have a piece parsed, and take note of what it begins or ends."""
+        before = len(self._messages)
+        super().data_received(piece)
+        if self._is_chunked:
+            self._end = (self._end + piece)[-4:]
+        if len(self._messages) > before:
+            if self._messages[-1][0].__class__ is not RawRequestMessage:
                 self._break()
-            elif message.chunked or len(messages) > 1 or self._chunked is not None:
-                self._look_for_trailers()
-        elif self._chunked is not None:
-            self._look_for_trailers()
-        elif self._waiter is not None and not self._waiter.done():
-            self._partial += len(data)
-            if self._partial > self.max_line_size:
-                self._refuse_head()
+            elif self._is_chunked:
+                self.is_tainted = True
+            else:
+                self._begin()
+        if self._body is not None and self._body.is_eof():
+            self._body = None
+            if self._is_chunked:
+                self._is_chunked = False
+                self._renew_parser()
 
-    def _look_for_trailers(self) -> None:
+    def _begin(self) -> None:
+        """Take note of a request whose head is here."""
+        message, body = self._messages[-1]
+        assert isinstance(message, RawRequestMessage)
+        self._is_busy = True
+        if self._pieces.method:
+            self._messages[-1] = message._replace(method=self._pieces.method), body
+        if body is EMPTY_PAYLOAD:
+            return
+        self._body = body
+        self._is_chunked, self._end = message.chunked, b""
+        if not message.chunked:
+            self._pieces.left = int(message.headers.get("Content-Length", "0"))
+        elif message.upgrade:
+            self.is_tainted = True  # the parser drops what comes with the last chunk
+
+    def _renew_parser(self) -> None:
         """Renew the parser behind a body in chunks: it takes the last field of a trailer for one of the next request.
 
         Where the next request has begun already, it is too late for that, and the connection is to be closed instead.
         """
-        self._end = (self._end + self._latest)[-4:]
-        bodies = [(message.chunked, body) for message, body in self._messages if isinstance(message, RawRequestMessage)]
-        if self._chunked is not None and all(body is not self._chunked for _, body in bodies):
-            bodies.insert(0, (True, self._chunked))
-        *earlier, (is_chunked, body) = bodies
-        if any(was_chunked for was_chunked, _ in earlier):
+        if self._end != b"\r\n\r\n":
             self.is_tainted = True
-        self._chunked = body if is_chunked and not body.is_eof() else None
-        if is_chunked and body.is_eof():
-            if self._end == b"\r\n\r\n":
-                self._parser = self._new_parser()
-            else:
-                self.is_tainted = True
-
-    def _new_parser(self) -> HttpRequestParser:
-        return HttpRequestParser(
+        if self.is_tainted:
+            return
+        self._parser = HttpRequestParser(
             self,
             self._loop,
             self._read_bufsize,
@@ -193,23 +253,12 @@ class ClientConnection(web.RequestHandler):
             max_msg_queue_size=MAX_MSG_QUEUE_SIZE,
         )
 
-    def has_large_head(self, request: web.BaseRequest) -> bool:
-        """Whether a request's line and fields have more bytes than `max_line_size` in all; aiohttp counts each."""
-        if self._partial + self._latest_size <= self.max_line_size:
-            return False
-        self._partial = 0
-        size = len(request.method) + len(request.raw_path) + 12
-        return size + sum(len(name) + len(value) + 4 for name, value in request.raw_headers) > self.max_line_size
-
-    def _refuse_head(self) -> None:
-        """Refuse a head that is too large before its end has come."""
-        transport = self.transport
-        if transport is not None and not transport.is_closing():
-            log.info(
-                "%s: refused a request: its header is too large", _peer(transport), extra={"peer": _peer(transport)}
-            )
-            transport.write(encode_response(431, b"", TEXT, TOO_LARGE, is_last=True))
-            transport.close()
+    def _refuse(self, error: Exception, message: str) -> None:
+        """Have the request that begins here answered with an error, and read no more."""
+        self._is_broken = True
+        self._messages.append((_ErrInfo(400, error, message), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _break(self) -> None:
         """Read nothing behind what can't be parsed, and tell whoever reads a body that it turned out malformed.
@@ -217,33 +266,41 @@ class ClientConnection(web.RequestHandler):
         aiohttp would let them wait for ever, and keep an error with a copy of them for all bytes that still come.
         """
         self._is_broken = True
-        info: Any
         info, nothing = self._messages[-1]
-        fault = info.exc
+        assert isinstance(info, _ErrInfo)
+        fault: Any = info.exc
         fault.message = fault.message[:FAULT_MAX]
         fault.args, fault.__traceback__ = (), None
-        self._messages[-1] = (type(info)(400, fault, fault.message), nothing)
-        queued = [payload for message, payload in self._messages if message.__class__ is RawRequestMessage]
-        request = self._current_request
-        payload = queued[-1] if queued else request.content if request is not None else None
-        if payload is not None and not payload.is_eof() and payload.exception() is None:
-            payload.set_exception(web.RequestPayloadError("malformed"))
+        self._messages[-1] = (_ErrInfo(400, fault, fault.message), nothing)
+        body = self._body
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(web.RequestPayloadError("malformed"))
             # Waiting for its end would raise the error once more.
             self._lingering_time = 0.0
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Go on with what came behind a request, once that is answered."""
+        behind, self._message_tail = self._message_tail, b""
+        result = await super().finish_response(request, resp, start_time)
+        self._is_busy = False
+        if self._parser is not None and resp.keep_alive:
+            self._behind += behind  # of a WebSocket that was refused
+            self.data_received(b"")
+            if self._buffer_paused and not self._behind:
+                self._resume_reading_for_buffer()
+        return result
+
     @property
     def is_alone(self) -> bool:
-        """Whether nothing came behind the request that is being handled.
+        """Whether the request in hand is all here, and the parser has nothing else."""
+        return not self.is_tainted and not self._is_broken and self._body is None
 
-        What came behind sits in aiohttp's queue or half-read in its parser, where it would be lost by a takeover. A
-        request without a body ends with an empty line; whatever ends otherwise has something behind it, or a body.
-        """
-        return not self._messages and self._latest.endswith(b"\r\n\r\n")
-
-    @property
-    def tail(self) -> bytes:
-        """The bytes behind a request to upgrade, which aiohttp does not parse."""
-        return bytes(self._message_tail)
+    def take_behind(self) -> bytes:
+        """Return what came behind the request in hand, and forget it."""
+        behind, self._behind, self._message_tail = self._behind + self._message_tail, b"", b""
+        return behind
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note that the client is gone; aiohttp has let go of the transport already where it closed it itself."""
@@ -264,7 +321,6 @@ class ClientConnection(web.RequestHandler):
         if isinstance(self._manager, Connections):
             self._manager.open += 1  # it is aiohttp that loses it, not the proxy
         self.connection_lost(None)
-        self._latest = b""
         return transport
 
     def handle_error(
@@ -293,7 +349,7 @@ class ClientConnection(web.RequestHandler):
     def _reason_to_refuse(self, error: BaseException | None) -> tuple[int, bytes]:
         if isinstance(error, LineTooLong) or "Too many headers" in str(error):
             return 431, TOO_LARGE
-        if isinstance(error, BadHttpMethod) and _has_method(self._latest):
+        if isinstance(error, LongMethodError):
             return 501, UNKNOWN_METHOD
         return 400, MALFORMED
 

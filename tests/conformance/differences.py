@@ -326,11 +326,7 @@ DIFFERENCES: dict[str, Difference] = {
 }
 
 # What gripproxy cannot do yet, and why: the cases that it fails.
-GAPS: dict[str, str] = {
-    "request::test_unknown_method_reaches_backend": (
-        "aiohttp's parser knows the registered methods only: 501; a second one would be a second way to read requests"
-    ),
-}
+GAPS: dict[str, str] = {}
 
 
 def key_of(file_stem: str, name: str) -> tuple[str, str]:

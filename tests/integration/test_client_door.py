@@ -18,6 +18,9 @@ METHODS = [
     "PURGE",
     "QUERY",
     "M-SEARCH",
+    "FROBNICATE",
+    "get",
+    "DESCRIBE",
 ]
 
 
@@ -302,6 +305,39 @@ def test_many_pipelined_requests(case: Case) -> None:
         peer.read_head()
         peer.send(OK)
     assert [b"ok"] * 200 == [client.read_response().body for _ in range(200)]
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n"
+
+
+@pytest.mark.parametrize("body", [b"", b"abc"])
+def test_a_request_behind_one_that_offers_to_upgrade(case: Case, body: bytes) -> None:
+    """As curl --http2 and Java's client do on every connection; what they offer is passed over (RFC 9110 7.8)."""
+    length = b"Content-Length: %d\r\n" % len(body) if body else b""
+    client = case.raw(
+        (b"PUT /1 HTTP/1.1\r\nHost: {host}\r\n" + UPGRADE + length + b"\r\n" + body)
+        + (b"PUT /2 HTTP/1.1\r\nHost: {host}\r\n" + UPGRADE + length + b"\r\n" + body)
+        + b"GET /3 HTTP/1.1\r\nHost: {host}\r\n\r\n"
+    )
+    peer = case.backend.accept()
+    for target, expected in ((b"/1", body), (b"/2", body), (b"/3", b"")):
+        request = peer.read_request()
+        assert (target, expected, []) == (request.target, request.body, request.values(b"Upgrade"))
+        peer.send(OK)
+        assert b"ok" == client.read_response().body
+
+
+def test_a_request_in_chunks_that_offers_to_upgrade(case: Case) -> None:
+    """The parser would drop what comes with its end, so there is no request behind it."""
+    client = case.raw(
+        b"POST /1 HTTP/1.1\r\nHost: {host}\r\n" + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+    )
+    client.send(b"0\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
+    peer = case.backend.accept()
+    assert b"x" == peer.read_request().body
+    peer.send(OK)
+    assert "close" == client.read_response().value("Connection")
+    assert client.ended()
 
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"

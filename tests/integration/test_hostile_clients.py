@@ -66,7 +66,6 @@ SMUGGLING = {
     "a control character in the target": b"GET /a\x01 HTTP/1.1\r\n" + HOST + b"\r\n",
     "a zero byte in the target": b"GET /a\0 HTTP/1.1\r\n" + HOST + b"\r\n",
     "no target": b"GET HTTP/1.1\r\n" + HOST + b"\r\n",
-    "no version": b"GET /\r\n" + HOST + b"\r\n",
     "an asterisk": b"GET * HTTP/1.1\r\n" + HOST + b"\r\n",
     "a tunnel": b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
     "a chunk size with a sign": b"POST / HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n+1\r\na\r\n0\r\n\r\n",
@@ -79,7 +78,15 @@ SMUGGLING = {
     "a chunk extension with a line feed": b"POST / HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n1;a\nb\r\na\r\n0\r\n\r\n",
     "a trailer with a bare line feed": b"POST / HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n0\r\nA: b\nC: d\r\n\r\n",
 }
-STATUS = {"HTTP/2.0": 505, "HTTP/0.9": 505, "HTTP/1.2": 400, "HTTP/3.0": 400, "HTTP/1.10": 400, "HTTQ/1.1": 400}
+STATUS = {
+    "": 505,
+    " HTTP/2.0": 505,
+    " HTTP/0.9": 505,
+    " HTTP/1.2": 400,
+    " HTTP/3.0": 400,
+    " HTTP/1.10": 400,
+    " HTTQ/1.1": 400,
+}
 
 
 @pytest.mark.parametrize("request_", SMUGGLING.values(), ids=SMUGGLING)
@@ -140,17 +147,42 @@ def test_a_pipelined_body_that_turns_out_malformed(case: Case) -> None:
 
 @pytest.mark.parametrize(("version", "status"), STATUS.items())
 def test_versions_that_are_not_spoken(case: Case, version: str, status: int) -> None:
-    client = case.raw(f"GET / {version}\r\n".encode() + HOST + b"\r\n")
+    client = case.raw(f"GET /{version}\r\n".encode() + HOST + b"\r\n")
     assert status == client.read_response().status
     assert client.ended()
 
 
-@pytest.mark.parametrize("method", [b"FROBNICATE", b"get"])
-def test_a_method_that_is_unknown(case: Case, method: bytes) -> None:
-    """RFC 9110 9.1: 501."""
-    client = case.raw(method + b" / HTTP/1.1\r\n" + HOST + b"\r\n")
+def test_a_method_that_is_too_long(case: Case) -> None:
+    """RFC 9112 3: 501."""
+    client = case.raw(b"X" * 65 + b" / HTTP/1.1\r\n" + HOST + b"\r\n")
     assert 501 == client.read_response().status
     assert client.ended()
+
+
+@pytest.mark.parametrize("count", [0, 1, 30, 31, 32, 100])
+def test_the_body_of_a_pipelined_request_is_none(case: Case, count: int) -> None:
+    """However many requests are before it, and how aiohttp counts them; here a body in chunks is the last of these."""
+    chunked = b"POST /chunked HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n0\r\n\r\n"
+    body = b"GET /smuggled HTTP/1.1\r\n" + HOST + b"\r\n"
+    body = body.replace(b"{host}", case.host.encode())
+    client = case.raw(b"GET /held HTTP/1.1\r\n" + HOST + b"\r\n")
+    peer = case.backend.accept()
+    peer.read_head()
+    last = b"POST /last HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body)
+    data = (b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * count + chunked + last
+    client.send(data.replace(b"{host}", case.host.encode()))
+    time.sleep(0.02)
+    targets = set()
+    for _ in range(count + 1):
+        peer.send(OK)
+        assert 200 == client.read_response().status
+        targets.add(peer.read_request().target)
+    peer.send(OK)
+    assert 200 == client.read_response().status
+    client.send(body)
+    if peer.is_readable(0.05):
+        targets.add(peer.read_request().target)
+    assert b"/smuggled" not in targets
 
 
 LARGE = {
@@ -175,6 +207,23 @@ def test_a_header_that_is_too_large(case: Case, request_: bytes, step: int) -> N
     assert 431 == client.read_response().status
     assert client.ended()
     assert 1 == len(case.door.new_log().splitlines())
+
+
+def test_a_header_that_is_too_large_behind_another_request(case: Case) -> None:
+    """While that has no answer, nobody waits for a header."""
+    client = case.ask("/1")
+    peer = case.backend.accept()
+    peer.read_head()
+    client.send(b"GET /2 HTTP/1.1\r\n" + HOST.replace(b"{host}", case.host.encode()))
+    for number in range(40):
+        client.send(b"X-%d: " % number + b"x" * 1000 + b"\r\n")
+    time.sleep(0.02)
+    client.send(b"\r\n")
+    time.sleep(0.02)
+    peer.send(OK)
+    assert [200, 431] == [client.read_response().status for _ in range(2)]
+    assert client.ended()
+    assert not peer.is_readable(0.02)
 
 
 def test_a_header_that_is_just_not_too_large(case: Case) -> None:

@@ -78,14 +78,28 @@ def test_a_request_behind_a_poll(case: Case, channel: str) -> None:
     assert b"ok" == client.read_response().body
 
 
-def test_a_request_pipelined_behind_a_poll(case: Case, channel: str) -> None:
-    """Sent together with it, it can't be kept, so the client is told to send it again (RFC 9112 9.3.2)."""
-    client = case.raw(b"GET /1 HTTP/1.1\r\nHost: {host}\r\n\r\nGET /2 HTTP/1.1\r\nHost: {host}\r\n\r\n")
-    peer = poll(case, channel, client)
+NEXT = b"POST /2 HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n\r\nab"
+
+
+@pytest.mark.parametrize("at_once", [1000, 60, 20, 1, 0])
+def test_a_request_pipelined_behind_a_poll(case: Case, channel: str, at_once: int) -> None:
+    """Before the backend has answered, whole or in part: answered after it, on the same connection."""
+    following = NEXT.replace(b"{host}", case.host.encode())
+    half = max(at_once, 30)
+    client = case.raw(b"GET /1 HTTP/1.1\r\nHost: {host}\r\n\r\n" + following[:at_once])
+    peer = case.backend.accept()
+    peer.read_request()
+    client.send(following[at_once:half])
+    time.sleep(0.05)
+    peer.send(hold(channel))
+    time.sleep(0.05)
+    client.send(following[half:])
     publish(case, channel, **{"http-response": {"body": "news"}})
-    assert ("close", b"news") == ((response := client.read_response()).value("Connection"), response.body)
-    assert client.ended()
-    assert not peer.is_readable(0.05)
+    assert b"news" == client.read_response().body
+    request = peer.read_request()
+    assert (b"/2", b"ab") == (request.target, request.body)
+    peer.send(OK)
+    assert b"ok" == client.read_response().body
 
 
 @pytest.mark.parametrize("lines", [["Content-Length: 5"], ["Content-Length: 5", "Expect: 100-continue"]])

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from gripproxy.transports.held import Held
+from gripproxy.transports.pieces import KNOWN
 from gripproxy.transports.refusal import Refusal
 from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Connections
 from tests.unit.transports.connection_fakes import GET, OK, answer, connect, run, turn
@@ -61,20 +62,33 @@ def test_a_held_connection_leaves_nothing_of_aiohttp() -> None:
     run(test())
 
 
+HALF = (GET % 2)[:5]
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
+
+
 @pytest.mark.parametrize(
-    ("received", "is_alone"),
+    ("received", "is_alone", "behind"),
     [
-        ([GET % 1], True),
-        ([(GET % 1)[:7], (GET % 1)[7:]], True),
-        ([GET % 1 + GET % 2], False),
-        ([GET % 1, GET % 2], False),
-        ([GET % 1 + (GET % 2)[:5]], False),
-        ([GET % 1, b"G"], False),
-        ([b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"], False),
+        ([GET % 1], True, b""),
+        ([(GET % 1)[:7], (GET % 1)[7:]], True, b""),
+        ([GET % 1 + GET % 2], True, GET % 2),
+        ([GET % 1, GET % 2], True, GET % 2),
+        ([GET % 1 + HALF], True, HALF),
+        ([GET % 1, HALF[:1], HALF[1:]], True, HALF),
+        ([GET % 1, b"garbage"], True, b"garbage"),
+        ([POST], True, b""),
+        ([POST[:-1]], False, b""),
+        ([POST + HALF], True, HALF),
+        ([POST[:-1], b"b" + HALF], True, HALF),
+        ([CHUNKED, b"0\r\n\r\n", GET % 2], True, GET % 2),
+        ([CHUNKED + b"0\r\n"], False, b""),
+        ([CHUNKED + b"0\r\n\r\n" + HALF], False, b""),
+        ([b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" + HALF], True, HALF),
+        ([b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nab", b"cd"], True, b"abcd"),
     ],
 )
-def test_what_comes_behind_a_held_request_is_noticed(received: list[bytes], is_alone: bool) -> None:
-    """In aiohttp's queue or half-read in its parser it would be lost."""
+def test_what_comes_behind_a_request_is_kept_as_it_came(received: list[bytes], is_alone: bool, behind: bytes) -> None:
+    """For a hold that takes the connection; in aiohttp's queue or half-read in its parser it would be lost."""
 
     async def test() -> None:
         async def wait(request: web.BaseRequest) -> web.StreamResponse:
@@ -85,7 +99,58 @@ def test_what_comes_behind_a_held_request_is_noticed(received: list[bytes], is_a
         for data in received:
             transport.protocol.data_received(data)
             await turn()
-        assert is_alone == transport.protocol.is_alone
+        assert (is_alone, behind) == (transport.protocol.is_alone, transport.protocol.take_behind())
+        transport.close()
+        await turn()
+
+    run(test())
+
+
+def test_what_came_behind_a_request_is_taken_up_when_that_is_answered() -> None:
+    """A request at a time, in their order; the socket is not read while too much waits."""
+
+    async def test() -> None:
+        asked: list[str] = []
+        go_on = asyncio.Event()
+
+        async def look(request: web.BaseRequest) -> web.StreamResponse:
+            await go_on.wait()
+            asked.append(f"{request.method} {request.raw_path} {(await request.content.read()).decode()}")
+            return await answer(request)
+
+        _, transport = connect(look, max_line_size=100_000, max_field_size=100_000)
+        bodies = b"FROB /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nabGET /3 HTTP/1.1\r\nHost: a\r\nA: "
+        transport.protocol.data_received(GET % 1 + bodies)
+        await turn()
+        assert not transport.is_paused
+        transport.protocol.data_received(b"b" * 70_000)
+        assert transport.is_paused
+        go_on.set()
+        await turn()
+        assert (["GET /1 ", "FROB /2 ab"], False) == (asked, transport.is_paused)
+        transport.protocol.data_received(b"\r\n\r\n" + GET % 4)
+        await turn()
+        assert (["GET /3 ", "GET /4 "], OK * 4) == (asked[2:], transport.written)
+        transport.close()
+        await turn()
+
+    run(test())
+
+
+@pytest.mark.parametrize("method", sorted(KNOWN - {b"CONNECT", b"PRI"} | {b"FROB", b"get", b"DESCRIBE"}))
+def test_any_method_reaches_the_handler(method: bytes) -> None:
+    """Those that aiohttp's parser knows, or is said to know, and those that it does not."""
+
+    async def test() -> None:
+        async def look(request: web.BaseRequest) -> web.StreamResponse:
+            assert method.decode() == request.method
+            assert b"ab" == await request.content.read()
+            return await answer(request)
+
+        _, transport = connect(look)
+        transport.protocol.data_received(POST.replace(b"POST", method))
+        await turn()
+        assert transport.written == OK
         transport.close()
         await turn()
 
@@ -101,7 +166,7 @@ def test_what_comes_behind_a_held_request_is_noticed(received: list[bytes], is_a
         (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"431"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"431"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b" * 5_000, b"431"),
-        (b"FROB / HTTP/1.1\r\nHost: a\r\n\r\n", b"501"),
+        (b"F" * 65 + b" / HTTP/1.1\r\nHost: a\r\n\r\n", b"501"),
     ],
 )
 def test_what_can_not_be_parsed_is_refused(caplog: pytest.LogCaptureFixture, received: bytes, status: bytes) -> None:
@@ -255,31 +320,24 @@ def test_what_comes_right_behind_a_trailer_taints_the_connection(behind: bytes) 
     run(test())
 
 
-@pytest.mark.parametrize(("size", "is_large"), [(10, False), (16_300, False), (16_400, True)])
+@pytest.mark.parametrize(("size", "is_large"), [(10, False), (16_384, False), (16_385, True)])
 @pytest.mark.parametrize("step", [1000, 100_000])
-def test_a_head_is_measured_as_a_whole(size: int, is_large: bool, step: int) -> None:
+@pytest.mark.parametrize("before", [b"", GET % 1], ids=["alone", "pipelined"])
+def test_a_head_is_measured_as_a_whole(size: int, is_large: bool, step: int, before: bytes) -> None:
     """aiohttp limits each line alone."""
 
     async def test() -> None:
-        seen: list[bool] = []
-
-        async def look(request: web.BaseRequest) -> web.StreamResponse:
-            assert isinstance(request.protocol, ClientConnection)
-            seen.append(request.protocol.has_large_head(request))
-            return KEPT
-
-        _, transport = connect(look, max_line_size=16_384, max_field_size=16_384)
+        _, transport = connect(answer, max_line_size=16_384, max_field_size=16_384)
         await turn()
         lines = b"".join(b"A: " + b"b" * 995 + b"\r\n" for _ in range(size // 1000))
         data = b"GET / HTTP/1.1\r\nHost: a\r\n" + lines
         data += b"B: " + b"c" * (size - len(data) - 7) + b"\r\n\r\n" if size > len(data) + 7 else b"\r\n"
+        data = before + data
         for start in range(0, len(data), step):
             transport.protocol.data_received(data[start : start + step])
         await turn()
-        if is_large and not seen:
-            assert transport.written.startswith(b"HTTP/1.1 431 ")
-        else:
-            assert [is_large] == seen
+        answered = transport.written.removeprefix(OK if before else b"")
+        assert answered.startswith(b"HTTP/1.1 431 " if is_large else b"HTTP/1.1 200 ")
 
     run(test())
 
