@@ -26,13 +26,13 @@ RESET = struct.pack("ii", 1, 0)
 class Client:
     """One request's way back to the client.
 
-    ``is_head``: the request's method is HEAD. ``is_chunkable``: HTTP/1.1 or later. ``is_kept``: the connection can
-    serve another request after this one.
+    ``is_head``: the request's method is HEAD. ``is_chunkable``: HTTP/1.1 or later.
     """
 
     __slots__ = (
         "_connection",
         "_held",
+        "_is_kept",
         "_server",
         "asked",
         "cors",
@@ -41,7 +41,6 @@ class Client:
         "id_fields",
         "is_chunkable",
         "is_head",
-        "is_kept",
         "is_taken",
         "peer",
         "route_id",
@@ -65,7 +64,7 @@ class Client:
         self.peer = peer
         self.is_head = is_head
         self.is_chunkable = is_chunkable
-        self.is_kept = is_kept
+        self._is_kept = is_kept
         # Whether the end of the connection is what tells the end of the response.
         self.ends_with_connection = False
         # Whether any byte of the response is out, after which no other status can be sent.
@@ -86,6 +85,15 @@ class Client:
     def log_extra(self) -> dict[str, str]:
         """What log records about the request have beside their message."""
         return {"route": self.route_id, "peer": self.peer, **log_extra(self.id_fields)}
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the connection can serve another request after this one."""
+        return self._is_kept and (self._connection is None or not self._connection.is_last)
+
+    @is_kept.setter
+    def is_kept(self, is_kept: bool) -> None:
+        self._is_kept = is_kept
 
     @property
     def server(self) -> Connections:
@@ -179,7 +187,7 @@ class Client:
         if self._held is None:
             assert self._connection is not None
             self._connection.has_written = False
-            return KEPT if self.is_kept and not self._connection.is_tainted else CLOSED
+            return KEPT if self.is_kept else CLOSED
         held, connection = self._held, self._held.connection
         if connection is not None and not connection.is_closing():
             if not self.is_kept:
@@ -223,5 +231,5 @@ def client_of(request: web.BaseRequest, server: Connections) -> Client:
         peer=peer[0] if isinstance(peer, tuple) else "unix",
         is_head=request.method == "HEAD",
         is_chunkable=request.version >= (1, 1),
-        is_kept=request.keep_alive and not connection.is_tainted,
+        is_kept=request.keep_alive,
     )

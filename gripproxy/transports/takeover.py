@@ -74,6 +74,7 @@ class Connections(web.Server):
         super().__init__(handler, **kwargs)
         self._limit = limit
         self._is_full = False
+        self._is_stopping = False
         self._refusals: set[Refusal] = set()
         self.accepted = 0
         self.refused = 0
@@ -113,6 +114,13 @@ class Connections(web.Server):
         transport.set_protocol(connection)
         connection.connection_made(transport)
         connection.data_received(received)
+        if self._is_stopping:
+            connection.close()
+
+    def pre_shutdown(self) -> None:
+        """Close the connections that wait for a request, and each of the others behind the answer to its own."""
+        self._is_stopping = True
+        super().pre_shutdown()
 
 
 class ClientConnection(web.RequestHandler):
@@ -131,7 +139,7 @@ class ClientConnection(web.RequestHandler):
         "_is_chunked",
         "_pieces",
         "has_written",
-        "is_tainted",
+        "is_last",
     )
 
     def __init__(self, manager: web.Server, **kwargs: Any) -> None:
@@ -148,8 +156,8 @@ class ClientConnection(web.RequestHandler):
         self._end = b""
         # Whether what came can't be parsed, so that nothing behind it can.
         self._is_broken = False
-        # Whether the parser may have taken in, or lost, parts of a next request, so that there must be none.
-        self.is_tainted = False
+        # Whether there must be no next request: the proxy stops, or the parser may have taken in, or lost, parts of it.
+        self.is_last = False
         # Whether the response to the request in hand has begun, which aiohttp can't know.
         self.has_written = False
 
@@ -167,7 +175,7 @@ class ClientConnection(web.RequestHandler):
                 piece, data = data, b""
             elif self._pieces.left:
                 piece, data = self._pieces.body(data)
-            elif self.is_tainted:
+            elif self.is_last:
                 return
             elif self._is_busy or self._body is not None:
                 self._keep(data)
@@ -207,7 +215,7 @@ class ClientConnection(web.RequestHandler):
             if self._messages[-1][0].__class__ is not RawRequestMessage:
                 self._break()
             elif self._is_chunked:
-                self.is_tainted = True
+                self.is_last = True
             else:
                 self._begin()
         if self._body is not None and self._body.is_eof():
@@ -230,7 +238,7 @@ class ClientConnection(web.RequestHandler):
         if not message.chunked:
             self._pieces.left = int(message.headers.get("Content-Length", "0"))
         elif message.upgrade:
-            self.is_tainted = True  # the parser drops what comes with the last chunk
+            self.is_last = True  # the parser drops what comes with the last chunk
 
     def _renew_parser(self) -> None:
         """Renew the parser behind a body in chunks: it takes the last field of a trailer for one of the next request.
@@ -238,8 +246,8 @@ class ClientConnection(web.RequestHandler):
         Where the next request has begun already, it is too late for that, and the connection is to be closed instead.
         """
         if self._end != b"\r\n\r\n":
-            self.is_tainted = True
-        if self.is_tainted:
+            self.is_last = True
+        if self.is_last:
             return
         self._parser = HttpRequestParser(
             self,
@@ -292,10 +300,30 @@ class ClientConnection(web.RequestHandler):
                 self._resume_reading_for_buffer()
         return result
 
+    def close(self) -> None:
+        """Close the connection, once the request in hand is answered; aiohttp would read no more of its body."""
+        if self._is_busy:
+            self.is_last = True
+        else:
+            super().close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109  # aiohttp's
+        """End the connection, and wait for the answer to the request in hand first; the same goes for its body."""
+        if self._is_busy:
+            self._handler_waiter = self._loop.create_future()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._handler_waiter
+            except TimeoutError:
+                pass
+            finally:
+                self._handler_waiter = None
+        await super().shutdown(timeout)
+
     @property
     def is_alone(self) -> bool:
         """Whether the request in hand is all here, and the parser has nothing else."""
-        return not self.is_tainted and not self._is_broken and self._body is None
+        return not self.is_last and not self._is_broken and self._body is None
 
     def take_behind(self) -> bytes:
         """Return what came behind the request in hand, and forget it."""

@@ -105,6 +105,32 @@ def test_a_proxy_that_stops_answers_what_is_under_way_and_takes_publishes_until_
         client.close()
 
 
+def test_a_proxy_that_stops_takes_bodies_that_are_under_way_and_no_other_requests(processes: Processes) -> None:
+    """And says that it does not: a client must not send its next request into a connection that is about to close."""
+    with RawBackend() as backend:
+        door = start_door(processes, '[server]\nlisten = ["{listen}"]\n' + route(backend, "*"))
+        uploading = door.connect().ask("a.test", "/", "POST", "Content-Length: 200000", body=b"x")
+        peer = backend.accept()
+        peer.read_head()
+        pipelining = door.connect().ask("a.test", "/1").ask("a.test", "/2")
+        other = backend.accept()
+        other.read_head()
+        door.process.signal(signal.SIGTERM)
+        door.process.wait_for_output("stopping")
+        time.sleep(0.1)
+        uploading.send(b"x" * 199_999)
+        assert b"x" * 200_000 == peer.read_exactly(200_000)
+        for client, server in ((pipelining, other), (uploading, peer)):
+            server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            response = client.read_response()
+            assert (200, "close") == (response.status, response.value("Connection"))
+            assert client.ended()
+        assert not other.is_readable(0) or other.ended()
+        assert 0 == door.process.wait(8)
+        uploading.close()
+        pipelining.close()
+
+
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Door, RawBackend, dict[str, object]]]:
     """Routes to realms with keys of every kind, and the keys that verify what they sign."""

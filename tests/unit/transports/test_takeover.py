@@ -17,6 +17,8 @@ from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Connec
 from tests.unit.transports.connection_fakes import GET, OK, answer, connect, run, turn
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+HALF = (GET % 2)[:5]
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
 
 
 def test_a_handler_that_writes_past_aiohttp() -> None:
@@ -62,8 +64,61 @@ def test_a_held_connection_leaves_nothing_of_aiohttp() -> None:
     run(test())
 
 
-HALF = (GET % 2)[:5]
-POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
+@pytest.mark.parametrize(
+    ("received", "later", "answered"),
+    [
+        (b"", b"", 0),
+        ((GET % 1)[:5], (GET % 1)[5:], 0),
+        (GET % 1, GET % 2, 1),
+        (GET % 1 + GET % 2, b"", 1),
+        (POST[:-1], POST[-1:] + GET % 2, 1),
+        (CHUNKED + b"1\r\na", b"\r\n0\r\n\r\n" + GET % 2, 1),
+    ],
+)
+def test_a_server_that_stops_answers_what_it_has_begun(received: bytes, later: bytes, answered: int) -> None:
+    """It reads its body to the end, and no other request."""
+
+    async def test() -> None:
+        go_on = asyncio.Event()
+
+        async def wait(request: web.BaseRequest) -> web.StreamResponse:
+            await go_on.wait()
+            await request.content.read()
+            assert isinstance(request.protocol, ClientConnection)
+            assert request.protocol.is_last
+            await answer(request)
+            return CLOSED
+
+        server, transport = connect(wait)
+        transport.protocol.data_received(received)
+        await turn()
+        server.pre_shutdown()
+        ending = asyncio.create_task(server.shutdown(5.0))
+        await turn()
+        if later and not transport.ending:
+            transport.protocol.data_received(later)
+        go_on.set()
+        await ending
+        assert (OK * answered, "closed") == (transport.written, transport.ending)
+
+    run(test())
+
+
+def test_a_connection_that_comes_back_to_a_server_that_stops() -> None:
+    """From a hold, with a request, which is answered, or with a part of one."""
+
+    async def test() -> None:
+        for received, answered in ((GET % 1, OK), (HALF, b"")):
+            server, transport = connect(answer)
+            transport.protocol.detach()
+            server.pre_shutdown()
+            server.give(transport, received)
+            await turn()
+            assert answered == transport.written
+            transport.close()
+            await turn()
+
+    run(test())
 
 
 @pytest.mark.parametrize(
@@ -287,7 +342,7 @@ def test_a_trailer_is_no_field_of_the_next_request(end: bytes, size: int) -> Non
             while await request.content.readany():
                 pass
             assert isinstance(request.protocol, ClientConnection)
-            assert not request.protocol.is_tainted
+            assert not request.protocol.is_last
             return await answer(request)
 
         _, transport = connect(look)
@@ -313,7 +368,7 @@ def test_what_comes_right_behind_a_trailer_taints_the_connection(behind: bytes) 
         _, transport = connect(wait)
         transport.protocol.data_received(CHUNKED + b"1\r\na\r\n0\r\nA: b\r\n\r\n" + behind)
         await turn()
-        assert transport.protocol.is_tainted
+        assert transport.protocol.is_last
         transport.close()
         await turn()
 
