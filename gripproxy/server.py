@@ -64,6 +64,9 @@ WHY_NOT = {
     errno.ENOENT: "there is no such folder",
 }
 
+# What listen(2) takes; the kernel has a limit of its own, far below.
+BACKLOG_MAX = 2**31 - 1
+
 # Descriptors beside clients: listeners, logs, backends.
 RESERVED_FILES = 256
 
@@ -290,7 +293,7 @@ class Server:
     async def _listen(self, key: str, address: str, factory: Any, tls: ssl.SSLContext | None = None) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         parsed = parse_address(address)
-        backlog = self._config.server.backlog
+        backlog = min(self._config.server.backlog, BACKLOG_MAX)
         try:
             if parsed.path:
                 server = await loop.create_unix_server(factory, parsed.path, backlog=backlog, ssl=tls)

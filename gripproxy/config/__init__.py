@@ -96,6 +96,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     watch: bool = False
 
     def __post_init__(self) -> None:
+        if not self.listen:
+            raise SettingError("listen", "needs at least one address")
         check(self, _SERVER_CHECKS)
         for name in ("certificate", "certificate_key"):
             if getattr(self, name) == ("",):  # how one says that there is none, in a variable above all

@@ -28,6 +28,9 @@ _OF_PUSHPIN = {
     "pushpin.conf": '; docs/configuration.md says what takes its place ("Coming from Pushpin")',
 }
 
+# What C and JavaScript can count up to: whoever is given a number takes one that large.
+NUMBER_MAX = 2**53
+
 _UNIONS = (types.UnionType, Union)
 
 T = TypeVar("T", bound=Struct)
@@ -276,6 +279,8 @@ class Reader:
             raise self.error(key + where.rstrip("`"), reason, source) from None
         if isinstance(converted, float) and not math.isfinite(converted):
             raise self.error(key, f"must be finite, not {value!r}", source)
+        if isinstance(converted, int | float) and converted > NUMBER_MAX:
+            raise self.error(key, f"must be at most {NUMBER_MAX}, not {value!r}", source)
         return converted
 
     def _custom(self, kind: type, value: Any) -> Any:

@@ -154,6 +154,7 @@ REALM = '[realms.headline]\nkey = "changeme"\n'
         ("", "routes: there is none; give [[routes]] with backends, or --backend URL"),
         ("[serve]\n", "serve: there is no such setting; did you mean 'server'?"),
         ("[server]\nlisten = 5\n", "server.listen: must be a list of texts, not 5"),
+        ("[server]\nlisten = []\n", "server.listen: needs at least one address"),
         (
             "[server]\nlisten = ['80']\n",
             "server.listen[0]: must be host:port, [ipv6]:port, :port or unix:/path, not '80'",
