@@ -117,7 +117,7 @@ class Forwarding:
         if version != HttpVersion11 and version != HttpVersion10:
             raise MalformedRequestError(f"HTTP/{version.major}.{version.minor} is not spoken here", 505)
         coding = headers.get("Transfer-Encoding")
-        if coding is not None and (coding.strip().lower() != "chunked" or version == HttpVersion10):
+        if coding is not None and (coding.lower() != "chunked" or version == HttpVersion10):
             raise MalformedRequestError("Transfer-Encoding can only be chunked, in HTTP/1.1")
         hosts = headers.getall("Host", ())
         if len(hosts) > 1:

@@ -24,11 +24,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gripproxy.backend.balance import FAILED, Balance, Server
 from gripproxy.backend.connection import BackendConnection, Pool
-from gripproxy.backend.messages import Request, Response, Upgraded, describe
+from gripproxy.backend.messages import Request, Response, Upgraded, codings_of, describe, fields_of, reason_of
 from gripproxy.backend.upload import Upload
 from gripproxy.errors import BackendError
 from gripproxy.grip import wire
-from gripproxy.grip.fields import Fields, field
+from gripproxy.grip.fields import Fields, field, text
 from gripproxy.routes import Route
 from gripproxy.targets import Health, Target
 
@@ -329,7 +329,7 @@ class Backend:
                 if status < 100:
                     raise BackendError(f"{target} answered with the status {status}")
                 if on_informational is not None and status != 100:
-                    on_informational(status, message.reason, message.raw_headers)
+                    on_informational(status, reason_of(message), fields_of(message))
         except BaseException as error:
             if isinstance(error, BackendError):
                 error.backend = str(target)
@@ -345,9 +345,10 @@ class Backend:
         finally:
             if deadline is not None:
                 deadline.cancel()
-        coding = message.headers.get("Transfer-Encoding")
-        if coding is not None and coding.strip().lower() != "chunked":
-            raise BackendError(f"{target} answered with the transfer coding {coding[:40]!r}", backend=target)
+        codings = codings_of(message)
+        if codings and codings != [b"chunked"]:
+            shown = text(b", ".join(codings))[:40]
+            raise BackendError(f"{target} answered with the transfer coding {shown!r}", backend=target)
         if route.idle_timeout and not payload.is_eof():
             protocol.watch(route.idle_timeout)
         return Response(message, payload, connection, upload, target)

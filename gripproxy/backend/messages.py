@@ -6,12 +6,13 @@ import ssl
 from dataclasses import dataclass
 
 import aiohttp
+from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gripproxy.backend.balance import Server
 from gripproxy.backend.upload import Body, Upload
 from gripproxy.errors import BackendError
-from gripproxy.grip.fields import Fields, has_control
+from gripproxy.grip.fields import Fields, field_values, has_control
 from gripproxy.targets import Target
 
 
@@ -37,16 +38,14 @@ class Response:
 
     def __init__(
         self,
-        message: aiohttp.http.RawResponseMessage,
+        message: RawResponseMessage,
         payload: aiohttp.StreamReader,
         connection: aiohttp.connector.Connection,
         upload: Upload | None,
         target: Target,
     ) -> None:
         self.status = message.code
-        # The parser lets control characters pass here; without a reason the registered one is used.
-        self.reason = message.reason if not has_control(message.reason) else ""
-        self.fields: Fields = message.raw_headers
+        self.reason, self.fields = reason_of(message), fields_of(message)
         self.target = target
         # Where this request counts as under way; None once it does no more.
         self.server: Server | None = None
@@ -127,6 +126,29 @@ class Response:
             self._connection.release()
         else:
             self._connection.close()
+
+
+def reason_of(message: RawResponseMessage) -> str:
+    """The reason of a status; none, for which the registered one is used, where the parser let controls pass."""
+    return message.reason if not has_control(message.reason) else ""
+
+
+def fields_of(message: RawResponseMessage) -> Fields:
+    """The fields of a response, without the blanks before the colon that the parser takes of those that frame it.
+
+    They must not go on: who takes them, too, would find another end than who does not (RFC 9112 5.1).
+    """
+    fields: Fields = message.raw_headers
+    if any(name[-1:] == b" " for name, _ in fields):
+        return tuple((name.rstrip(b" "), value) for name, value in fields)
+    return fields
+
+
+def codings_of(message: RawResponseMessage) -> list[bytes]:
+    """The transfer codings of a response, in lower case."""
+    if not message.chunked and "Transfer-Encoding" not in message.headers:
+        return []
+    return [value.lower() for value in field_values(fields_of(message), b"transfer-encoding")]
 
 
 @dataclass(frozen=True, slots=True)

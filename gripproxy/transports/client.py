@@ -153,7 +153,7 @@ class Client:
 
     def write_informational(self, status: int, reason: str, fields: Fields) -> None:
         """Pass an informational response on (RFC 9110 15.2); a client that has left does not matter yet."""
-        named = connection_options(fields) | HOP_BY_HOP
+        named = connection_options(fields) | HOP_BY_HOP | {b"content-length"}  # RFC 9110 8.6
         kept = [field for field in fields if field[0].lower() not in named]
         connection = self._connection.transport if self._connection is not None else None
         if connection is not None and not connection.is_closing() and not self.has_begun:

@@ -157,6 +157,9 @@ BROKEN = {
     "a length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "a length that is none": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nab",
     "a coding that is unknown": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "chunks twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks not last": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+    "a coding with a control character": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
     "a name that is none": b"HTTP/1.1 200 OK\r\nA b: 1\r\nContent-Length: 0\r\n\r\n",
     "a field without end": b"HTTP/1.1 200 OK\r\nA: " + b"a" * 70_000 + b"\r\n\r\n",
     "fields without end": b"HTTP/1.1 200 OK\r\n" + b"A: 1\r\n" * 300 + b"\r\n",
@@ -211,6 +214,21 @@ def test_a_body_that_is_not_whole(case: Case, answer: bytes, how: str, is_old: b
     with pytest.raises((EOFError, ConnectionError)):
         client.read_rest()
     assert 1 == case.door.new_log().count("WARNING")
+
+
+@pytest.mark.parametrize(
+    "head", [b"Transfer-Encoding : chunked", b"Transfer-Encoding : chunked\r\nConnection : x", b"Content-Length : 12"]
+)
+def test_blanks_before_a_colon_do_not_go_on(case: Case, head: bytes) -> None:
+    """RFC 9112 5.1: clients that take them would find another end of the body than those that do not."""
+    client, peer = case.exchange(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    response = client.read_response()
+    body = b"2\r\nok\r\n0\r\n\r\n" if b"12" in head else b"ok"
+    assert (body, (("Content-Length", str(len(body))),)) == (response.body, response.head.fields)
+    client.ask(case.host)
+    peer.read_head()
+    peer.send(OK)
+    assert b"ok" == client.read_response().body
 
 
 @pytest.mark.parametrize("reason", [b"O\0K", b"O\x01K", b"O\x7fK", b"O\xffK", b""])

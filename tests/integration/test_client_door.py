@@ -202,10 +202,10 @@ def test_head_answered_with_a_body(case: Case) -> None:
 
 def test_informational_responses_reach_the_client(case: Case) -> None:
     """RFC 9110 15.2: they are passed on, 100 aside, which nobody asked for."""
-    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n"
+    hints = b"HTTP/1.1 103 \0\r\nLink: </a.css>\r\nConnection: x-hop\r\nX-Hop: 1\r\nContent-Length: 2\r\n\r\n"
     client, peer = case.exchange(b"HTTP/1.1 100 Continue\r\n\r\n" + hints)
     head = client.read_head()
-    assert (103, (("Link", "</a.css>"),)) == (head.status, head.fields)
+    assert (103, "Early Hints", (("Link", "</a.css>"),)) == (head.status, head.reason, head.fields)
     peer.send(b"HTTP/1.1 102 Processing\r\n\r\n" + OK)
     assert 102 == client.read_head().status
     assert b"ok" == client.read_response().body
