@@ -15,6 +15,7 @@ from msgspec.structs import asdict, replace
 
 from gripproxy import config
 from gripproxy.config.conditions import Condition
+from gripproxy.grip.tokens import Key
 from gripproxy.routes_file import LineError, properties_of, sections_of
 
 # Pushpin's files of keys hold PEM or hexadecimal digits, ours PEM or text.
@@ -64,7 +65,7 @@ def import_routes(text: str) -> tuple[str, list[str]]:
             continue
         seen.add(route.condition)
         found[number] = route
-        warnings += [f"line {number}: {warning}" for warning in line.warnings]
+        warnings += [f"line {number}: {warning}" for warning in dict.fromkeys(line.warnings)]
     warnings += _distinguish(found)
     warnings += _fallbacks(found)
     tables = [_BY_ID] if any(not route.host for route in found.values()) else []
@@ -278,6 +279,11 @@ def _put_key(line: _Line, value: str) -> None:
     line.settings["sig_key"] = config.Secret(value)
     if value.startswith("file:"):
         line.warnings.append(_HEX_FILE)
+    elif value:
+        try:
+            Key.from_text(value)
+        except ValueError as error:
+            raise LineError(f"sig_key: {error}") from None
 
 
 def _put_file(setting: str) -> Callable[[_Line, str], None]:
