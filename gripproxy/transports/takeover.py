@@ -14,7 +14,7 @@ These are public names of aiohttp (`web.Server`, `web.RequestHandler`, `connecti
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http import HttpRequestParser, RawRequestMessage
@@ -64,6 +64,22 @@ KEPT = Sent(keep_alive=True)
 CLOSED = Sent(keep_alive=False)
 
 
+class Arrival(asyncio.Protocol):
+    """The protocol of a socket until it is a connection.
+
+    Over TLS a handshake comes first, and one that fails is told to nobody. So nothing is counted or made before.
+    """
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: "Connections") -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the connection a protocol of its own."""
+        self._server.admit(cast("asyncio.Transport", transport))
+
+
 class Connections(web.Server):
     """An aiohttp server whose connections can be taken over; ``limit`` is how many it has at a time, 0 for any number.
 
@@ -91,18 +107,31 @@ class Connections(web.Server):
         }
 
     def accept(self) -> asyncio.Protocol:
-        """Return the protocol of a connection that has come in: one that refuses it, where there is no room."""
-        if self._limit and self.open >= self._limit:
-            if not self._is_full:
-                log.warning("clients are refused: there are %d, as many as may be (limits.connections)", self.open)
-            self._is_full = True
-            self.refused += 1
-            return Refusal(self._loop, self._refusals)
-        if self.open < 0.9 * self._limit:
-            self._is_full = False  # worth another line when it happens again
-        self.accepted += 1
-        self.open += 1
-        return self()
+        """Return the protocol of a socket that was accepted."""
+        return Arrival(self)
+
+    def admit(self, transport: asyncio.Transport) -> None:
+        """Serve a connection that has come about, or refuse it, where there is no room."""
+        protocol: ClientConnection | Refusal
+        if self._has_room():
+            if self.open < 0.9 * self._limit:
+                self._is_full = False  # worth another line when it happens again
+            self.accepted += 1
+            self.open += 1
+            protocol = self()
+        else:
+            protocol = Refusal(self._loop, self._refusals)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+    def _has_room(self) -> bool:
+        if not self._limit or self.open < self._limit:
+            return True
+        if not self._is_full:
+            log.warning("clients are refused: there are %d, as many as may be (limits.connections)", self.open)
+        self._is_full = True
+        self.refused += 1
+        return False
 
     def __call__(self) -> "ClientConnection":
         return ClientConnection(self, loop=self._loop, **self._kwargs)

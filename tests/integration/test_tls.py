@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.certificates import Authority, make_authority
-from tests.integration.door import Client, Door, route, start_door
+from tests.integration.door import Client, Door, route, start_door, tls_client
 from tests.integration.processes import Processes
 from tests.integration.raw_backend import DEADLINE, OK, Peer, RawBackend
 
@@ -286,3 +286,22 @@ def test_files_that_can_not_be_used_any_more(processes: Processes, tmp_path: Pat
         assert 502 == client.read_response().status
         client.close()
         assert "Traceback" not in door.new_log()
+
+
+def test_handshakes_that_fail_take_no_place(processes: Processes, authority: Authority) -> None:
+    """Whoever only connects, as some health checks do, or does not speak TLS."""
+    server = authority.sign("server", "localhost")
+    with RawBackend() as backend:
+        settings = f'[server]\nlisten = ["{{listen}}"]\ncertificate = "{server}"\n[limits]\nconnections = 2\n'
+        door = start_door(processes, settings + route(backend, "*"))
+        for number in range(6):
+            with socket.create_connection(("127.0.0.1", door.port), DEADLINE) as plain:
+                if number % 2:
+                    plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                    plain.recv(100)
+        with contextlib.closing(tls_client(door.port, ssl.create_default_context(cafile=authority.file))) as client:
+            client.ask("localhost")
+            peer = backend.accept()
+            peer.read_head()
+            peer.send(OK)
+            assert b"ok" == client.read_response().body

@@ -53,6 +53,9 @@ class Transport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def can_write_eof(self) -> bool:
+        return False
+
     def _end(self, how: str) -> None:
         if not self.ending:
             self.ending = how

@@ -14,7 +14,7 @@ from gripproxy.transports.held import Held
 from gripproxy.transports.pieces import KNOWN
 from gripproxy.transports.refusal import Refusal
 from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Connections
-from tests.unit.transports.connection_fakes import GET, OK, answer, connect, run, turn
+from tests.unit.transports.connection_fakes import GET, OK, Transport, answer, connect, run, turn
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 HALF = (GET % 2)[:5]
@@ -258,7 +258,6 @@ def test_a_connection_counts_until_it_is_lost_whoever_closes_it() -> None:
             return CLOSED
 
         server, transport = connect(serve)
-        server.open = 1
         transport.protocol.data_received(GET % 1)
         await turn()
         assert 1 == server.open
@@ -267,7 +266,6 @@ def test_a_connection_counts_until_it_is_lost_whoever_closes_it() -> None:
         await turn()
         assert ("closed", 0) == (transport.ending, server.open)
         server, transport = connect(serve)
-        server.open = 1
         transport.protocol.data_received(GET % 2)
         await turn()
         assert ("", 1) == (transport.ending, server.open), "it is held"
@@ -397,6 +395,31 @@ def test_a_head_is_measured_as_a_whole(size: int, is_large: bool, step: int, bef
     run(test())
 
 
+def test_who_never_came_to_a_connection_takes_no_place() -> None:
+    """Over TLS all begin with a handshake; when several come to the last place, the first to end it has it."""
+
+    async def test() -> None:
+        server, transport = connect(answer)
+        server.configure(2, 10.0, 16_384)
+        late = [Transport() for _ in range(2)]
+        for one in [Transport(), Transport(), *late]:
+            one.protocol = server.accept()
+        assert (1, 1) == (server.open, server.accepted)
+        for one in late:
+            one.protocol.connection_made(one)
+            one.protocol.data_received(GET % 1)
+            await turn()
+        assert OK == late[0].written
+        assert late[1].written.startswith(b"HTTP/1.1 503 ")
+        assert (2, 2, 1) == (server.open, server.accepted, server.refused)
+        for one in (transport, *late):
+            one.close()
+        await turn()
+        assert 0 == server.open
+
+    run(test())
+
+
 def test_other_settings_are_for_the_connections_to_come() -> None:
     async def test() -> None:
         server, transport = connect(answer, keepalive_timeout=10.0, max_line_size=8190, max_field_size=8190)
@@ -405,8 +428,12 @@ def test_other_settings_are_for_the_connections_to_come() -> None:
         before = transport.protocol
         assert (10.0, 8190) == (before.keepalive_timeout, before.max_line_size)
         assert (20.0, 16_384) == (later.keepalive_timeout, later.max_line_size)
-        assert isinstance(server.accept(), ClientConnection)
-        assert isinstance(server.accept(), Refusal), "there are two"
+        others = [Transport(), Transport()]
+        for other in others:
+            other.protocol = server.accept()
+            other.protocol.connection_made(other)
+        assert isinstance(others[0].protocol, ClientConnection)
+        assert isinstance(others[1].protocol, Refusal), "there are two"
         transport.close()
         await turn()
 
