@@ -32,6 +32,9 @@ POOL_IDLE = 15.0
 LINE_MAX = 65_536
 FIELDS_MAX = 256
 
+# Ways that are remembered. Links lead anywhere, so the memory has an end; it is emptied when full.
+WAYS_MAX = 4096
+
 # RFC 9112 6.3: whatever their fields say.
 BODILESS = frozenset({204, 304})
 
@@ -223,6 +226,8 @@ class Pool(aiohttp.TCPConnector):
         key = (target, route.connect_timeout)
         way = self._ways.get(key)
         if way is None:
+            if len(self._ways) >= WAYS_MAX:
+                self._ways.clear()
             way = self._ways[key] = Way(*key, self._loop)
         return way
 

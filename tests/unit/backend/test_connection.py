@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gripproxy import config
-from gripproxy.backend.connection import BackendConnection, Pool, public_socket
+from gripproxy.backend.connection import WAYS_MAX, BackendConnection, Pool, public_socket
 from gripproxy.backend.messages import Response
 from gripproxy.routes import Route, Routes
 from gripproxy.targets import Target
@@ -280,6 +280,20 @@ def test_with_renewed_files_connections_to_https_backends_are_others() -> None:
         pool.renew()
         after = [pool.way(one, one.targets[0]).connection_key for one in routes]
         assert [False, True, True] == [old == new for old, new in zip(before, after, strict=True)]
+        await pool.close()
+
+    run(test())
+
+
+def test_not_all_ways_are_remembered() -> None:
+    """Links may lead to any number of servers."""
+
+    async def test() -> None:
+        pool = Pool(asyncio.get_running_loop())
+        one = route(scheme="http")
+        for number in range(WAYS_MAX + 1):
+            assert number + 1 == pool.way(one, Target("http", "127.0.0.1", number + 1)).connection_key.port
+        assert 1 == len(pool._ways)
         await pool.close()
 
     run(test())
