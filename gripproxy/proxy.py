@@ -12,49 +12,34 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from gripproxy.backend import Backend, Request, Response
 from gripproxy.config import Config
-from gripproxy.errors import BackendError, FilterError, InstructError
+from gripproxy.endings import Endings
+from gripproxy.errors import BackendError, InstructError
 from gripproxy.forwarding import Forwarding, MalformedRequestError, grip_fields, has_events, is_from_upstream
 from gripproxy.grip.cors import Cors
-from gripproxy.grip.detection import asked_again
-from gripproxy.grip.filters import RESPONSE_FILTERS, Question, Reply
+from gripproxy.grip.filters import RESPONSE_FILTERS
 from gripproxy.grip.history import Moments
-from gripproxy.grip.instruct import Instruct, is_instruct
+from gripproxy.grip.instruct import is_instruct
 from gripproxy.holding import hold_response, hold_stream
-from gripproxy.hub import GONE
 from gripproxy.instructs import Instructs
-from gripproxy.links import Links, resolve
 from gripproxy.metrics import Metrics
 from gripproxy.opening import Opening
 from gripproxy.routes import Route, Routes, host_name
-from gripproxy.transports import Done, Follow, Outcome, Replay, bodies
+from gripproxy.transports import bodies
 from gripproxy.transports.bodies import BodyRefusedError
 from gripproxy.transports.client import Client, client_of
-from gripproxy.transports.held import peer_of
-from gripproxy.transports.holds import Hold, Holds
-from gripproxy.transports.linked import LinkedStream
-from gripproxy.transports.response import ResponseHold
-from gripproxy.transports.stream import StreamHold
+from gripproxy.transports.holds import Holds
 from gripproxy.transports.takeover import CLOSED, Connections
-from gripproxy.transports.websocket import WebSocketHold
 
 log = logging.getLogger("gripproxy.proxy")
 access = logging.getLogger("gripproxy.access")
-
-# Holds that are told to ask the backend again in one go, and the pause in seconds before the next ones: Pushpin's are
-# 10 a second, each for up to 100 equal ones.
-REFRESHED_AT_ONCE = 20
-REFRESH_PAUSE = 0.1
-
-AnyHold = StreamHold | ResponseHold | WebSocketHold
 
 # By hundreds of the status; 0 is a long-poll that is held, or a client that left.
 STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
@@ -66,8 +51,6 @@ TEXT = ((b"Content-Type", b"text/plain; charset=utf-8"),)
 PUBLISH_PATH = re.compile(rb"/(?:realm/[\w.~-]{1,100}/)?publish/?")
 UNPUBLISHED = (403, 404, 405)
 
-GRIP_EXTENSION = (b"Sec-WebSocket-Extensions", b"grip")
-
 
 class Proxy:
     """Answers the requests that come in at the client door; ``handle`` is made for a bare aiohttp server."""
@@ -76,14 +59,12 @@ class Proxy:
         self._routes = routes
         self._backend = backend
         self._metrics = metrics
-        self._links = Links(backend, routes)
         self.opening = Opening(backend, config.limits, self._refuse, self._fail)
+        self.endings = Endings(backend, routes, metrics, self._answer_anew)
         self.configure(config)
         # Set by the server once both exist: a hold needs the connections, which need `handle`.
         self.connections: Connections
         self.holds: Holds
-        # Replays under way; the set keeps them alive.
-        self._tasks: set[asyncio.Task[None]] = set()
         # Called for each request that has a route, where somebody counts them.
         self.on_request: Callable[[Route], None] | None = None
 
@@ -93,7 +74,7 @@ class Proxy:
         self._instructs = Instructs(config.limits, self._metrics)
         self._forwarding = Forwarding(config.server)
         self.opening.configure(config.limits)
-        self._links.forget_routes()
+        self.endings.configure(self._instructs.read)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -251,6 +232,13 @@ class Proxy:
         finally:
             response.close()
 
+    async def _answer_anew(
+        self, client: Client, route: Route, asked: Request, uri: str, places: asyncio.Semaphore
+    ) -> None:
+        """Have the backend answer a client that was held, as if it had asked again."""
+        await self._exchange(client, route, asked, uri, places=places)
+        self._finish(client)
+
     def _fail(self, client: Client, route: Route, asked: Request, error: BackendError) -> None:
         """Tell a client that there is no (whole) response to its request."""
         extra = {**client.log_extra, "backend": error.backend, "status": error.status}
@@ -310,120 +298,6 @@ class Proxy:
             await hold_stream(self.holds, client, route, asked, instruct, rest, uri, moments)
         else:
             client.respond(instruct.status, instruct.reason, instruct.fields, instruct.body)
-
-    # When a hold ends
-
-    def on_end(self, hold: Hold, outcome: Outcome) -> None:
-        """Act on what a hold ended with, or on a link that it wants to have."""
-        if isinstance(outcome, Follow):
-            assert isinstance(hold, LinkedStream)
-            self._start(self._follow(hold, outcome))
-            return
-        gone_link: str | None = getattr(hold, "gone_link", None)
-        if gone_link is not None and isinstance(hold, StreamHold | ResponseHold):
-            host = urlsplit(hold.origin).netloc
-            self._start(self._links.post_gone(self.holds.history, hold.route, host, gone_link))
-        reason = outcome.reason if isinstance(outcome, Done) else "replay"
-        self._metrics.disconnects[self._metrics.route_names[hold.route.id], hold.transport_name, reason] += 1
-        if isinstance(outcome, Done):
-            if getattr(hold, "is_kept", False):
-                self.holds.settle(hold)
-        elif isinstance(hold, ResponseHold):
-            self._start(self._replay(hold, outcome))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        self.holds.talking += 1
-        task.add_done_callback(self._forget)
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self.holds.talking -= 1
-
-    async def _replay(self, hold: ResponseHold, outcome: Replay) -> None:
-        """Ask the backend the request of a hold again."""
-        client = Client(
-            self.connections,
-            None,
-            hold,
-            peer=peer_of(hold.connection),
-            is_head=hold.is_head,
-            is_chunkable=True,
-            is_kept=hold.is_kept,
-        )
-        client.asked, client.route_id = outcome.asked, hold.route.id
-        client.cors = hold.cors
-        client.id_fields = hold.route.id_fields(hold.request.fields)
-        request = hold.request
-        asked = replace(request, fields=asked_again(request.fields, outcome.last_ids))
-        route = self._routes.current(hold.route, is_whole=True)
-        try:
-            await self._exchange(client, route, asked, hold.origin, places=self._links.places("replay", route))
-            self._finish(client)
-        except ConnectionResetError:
-            pass
-        except Exception:
-            log.exception("%s: a replay failed", hold.route.id, extra=client.log_extra)
-            client.abort()
-
-    async def _follow(self, hold: LinkedStream, outcome: Follow) -> None:
-        """Fetch the next link of a stream, and have the stream go on with it."""
-        history, uri = self.holds.history, resolve(hold.uri, outcome.link.uri)
-        last_ids, moment = outcome.last_ids, outcome.moment
-        try:
-            answer = await self._links.fetch(
-                history,
-                hold.route,
-                hold.host,
-                uri,
-                last_ids,
-                moment,
-                lambda: hold.transport is not GONE,
-                hold.link_fields,
-            )
-            if is_instruct(answer.fields):
-                instruct = self._instructs.read(hold.route, answer.status, answer.reason, answer.fields, answer.body)
-            else:
-                instruct = Instruct(hold=None, body=answer.body)
-        except (BackendError, InstructError) as error:
-            extra = {**hold.log_extra, "backend": getattr(error, "backend", "")}
-            log.warning("%s: next link %s: %s", hold.route.id, uri, error, extra=extra)
-            hold.fail(str(error))
-            return
-        except Exception:
-            log.exception("%s: next link %s", hold.route.id, uri, extra=hold.log_extra)
-            hold.fail("a fault of the proxy")  # otherwise it would wait for this answer for ever
-            return
-        hold.advance(instruct, uri, answer.moments)
-
-    def ask(self, hold: Hold, uri: str, question: Question, then: Callable[[Reply | FilterError], None]) -> None:
-        """Ask what a hold's filter wants to know; ``then`` is told the reply, or why there is none."""
-        self._start(self._ask_filter(hold, uri, question, then))
-
-    async def _ask_filter(
-        self, hold: Hold, uri: str, question: Question, then: Callable[[Reply | FilterError], None]
-    ) -> None:
-        try:
-            reply = await self._links.ask_filter(self.holds.history, hold.route, uri, question)
-        except BackendError as error:
-            then(FilterError(str(error)))
-        else:
-            then(reply)
-
-    def refresh(self, realm: str | None) -> None:
-        """Have all holds of a realm (None: of all) ask the backend whether something was missed, a slice at a time."""
-        holds = [hold for hold in self.holds.open if isinstance(hold, AnyHold)]
-        holds = [hold for hold in holds if realm is None or hold.route.realm == realm]
-        self.refresh_some(holds)
-
-    def refresh_some(self, holds: Sequence[Hold]) -> None:
-        """Have these ask their backends, a slice at a time."""
-        for hold in holds[:REFRESHED_AT_ONCE]:
-            if hold in self.holds.open:
-                hold.refresh()
-        if len(holds) > REFRESHED_AT_ONCE:
-            asyncio.get_running_loop().call_later(REFRESH_PAUSE, self.refresh_some, holds[REFRESHED_AT_ONCE:])
 
     def _finish(self, client: Client) -> web.StreamResponse:
         """End the exchange, unless a hold has taken the client."""

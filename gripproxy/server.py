@@ -136,16 +136,16 @@ class Server:
             config.limits,
             metrics,
             config.server.keepalive_timeout,
-            on_end=proxy.on_end,
-            ask=proxy.ask,
+            on_end=proxy.endings.on_end,
+            ask=proxy.endings.ask,
             sessions=sessions,
         )
         proxy.connections = connections
-        proxy.holds = proxy.opening.holds = holds
+        proxy.holds = proxy.opening.holds = proxy.endings.holds = holds
 
         def recover(realm: str | None) -> None:
             delivery.recover(realm)
-            proxy.refresh(realm)
+            proxy.endings.refresh(realm)
 
         canary = Canary(hub, metrics, config.control.canary_interval, loop.time)
         sink = canary.sink(delivery.receive)
@@ -180,7 +180,7 @@ class Server:
             # aiohttp knows other encodings, some only with further libraries, and takes what is cut off.
             auto_decompress=False,
         )
-        zeromq = Zeromq(config, bus, own, subscriptions, metrics, holds, proxy.refresh_some, instance)
+        zeromq = Zeromq(config, bus, own, subscriptions, metrics, holds, proxy.endings.refresh_some, instance)
         proxy.on_request = zeromq.on_request
 
         def take(new: Resolved) -> None:

@@ -32,6 +32,7 @@ FLOORS = {
     "instructs": 5,  # from an answer to a hold
     "holding": 5,
     "opening": 5,
+    "endings": 5,  # and what comes after it
     "door": 5,  # what a command knocks at
     "resolved": 4,  # what a configuration comes to
     "forwarding": 4,  # holds

@@ -1,4 +1,4 @@
-"""The client door: what it tells a stream whose link could not be asked for. All else of it is tested from outside."""
+"""What a stream is told whose link could not be asked for. All else of what holds come to is tested from outside."""
 
 import asyncio
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 
 from gripproxy.config import Config
 from gripproxy.config import Route as RouteConfig
+from gripproxy.endings import Endings
 from gripproxy.errors import BackendError
-from gripproxy.proxy import Proxy
 from gripproxy.routes import Routes
 from gripproxy.transports import Follow
 from tests.unit.transports.world import METRICS, World, item, streaming
@@ -28,10 +28,10 @@ def test_whatever_happens_to_a_link_the_stream_is_told(fault: Exception, caplog:
             raise fault
 
     config = Config(routes=(RouteConfig(backends=("http://127.0.0.1:1",)),))
-    proxy = Proxy(config, Routes(config, b"x" * 32), None, METRICS)  # type: ignore[arg-type]
-    proxy.holds = world.holds
-    proxy._links = Links()  # type: ignore[assignment]
-    asyncio.run(proxy._follow(hold, follow))
+    endings = Endings(None, Routes(config, b"x" * 32), METRICS, None)  # type: ignore[arg-type]
+    endings.holds = world.holds
+    endings._links = Links()  # type: ignore[assignment]
+    asyncio.run(endings._follow(hold, follow))
     assert str(fault) in caplog.text
     world.advance(3)
     assert follow.link == world.take_outcome().link, "it is asked for again"  # type: ignore[union-attr]
