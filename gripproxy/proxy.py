@@ -88,11 +88,11 @@ class Proxy:
             log.info("%s: refused: %s", client.peer, error, extra=client.log_extra)
             client.is_kept = False
             self._refuse(client, error.status, f"{error}\n")
-            self._count(client, "")
+            self.count(client.status)
             return CLOSED
         if route is None:
             self._refuse(client, 502, "Route not found\n")
-            self._count(client, "")
+            self.count(client.status)
             return self._finish(client)
         client.route_id = route.id
         if self.on_request is not None:
@@ -106,7 +106,7 @@ class Proxy:
         except ConnectionResetError:
             return CLOSED
         finally:
-            self._count(client, route.id)
+            self.count(client.status, route.id)
             if access.isEnabledFor(logging.INFO):
                 access.info(
                     "%s %s %s%s route=%s %s",
@@ -303,9 +303,10 @@ class Proxy:
         """End the exchange, unless a hold has taken the client."""
         return CLOSED if client.is_taken else client.finish(self.holds.wheel, self._keepalive_timeout)
 
-    def _count(self, client: Client, route_id: str) -> None:
+    def count(self, status: int, route_id: str = "") -> None:
+        """Count an answer; one without a route is to what came to none."""
         metrics = self._metrics
-        metrics.requests[metrics.route_names[route_id], STATUS_CLASSES[client.status // 100]] += 1
+        metrics.requests[metrics.route_names[route_id], STATUS_CLASSES[status // 100]] += 1
 
     # Answers of the proxy's own
 

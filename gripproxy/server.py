@@ -116,6 +116,7 @@ class Server:
         connections = Connections(
             proxy.handle,
             limit=config.limits.connections or most,
+            on_malformed=proxy.count,
             handler_cancellation=True,
             keepalive_timeout=config.server.keepalive_timeout,
             tcp_keepalive=False,

@@ -14,6 +14,7 @@ These are public names of aiohttp (`web.Server`, `web.RequestHandler`, `connecti
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 from aiohttp import web
@@ -84,10 +85,14 @@ class Connections(web.Server):
     """An aiohttp server whose connections can be taken over; ``limit`` is how many it has at a time, 0 for any number.
 
     ``accepted`` and ``refused`` count connections; ``open`` is how many there are, whoever serves them.
+    ``on_malformed`` is told the status of each answer to what is no request for the handler.
     """
 
-    def __init__(self, handler: Any, *, limit: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, handler: Any, *, limit: int = 0, on_malformed: Callable[[int], None] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(handler, **kwargs)
+        self.on_malformed = on_malformed
         self._limit = limit
         self._is_full = False
         self._is_stopping = False
@@ -394,6 +399,8 @@ class ClientConnection(web.RequestHandler):
             kind = "not HTTP" if isinstance(exc, BadHttpMethod) else str(message or exc).partition("\n")[0]
             extra = {"peer": request.remote or "unix"}
             log.info("%s: refused a malformed request: %s", request.remote, kind[:200], extra=extra)
+            if isinstance(self._manager, Connections) and self._manager.on_malformed is not None:
+                self._manager.on_malformed(status)
         else:
             log.error("%s: a fault of the proxy", request.remote, exc_info=exc)
             text = b"Internal error.\n"

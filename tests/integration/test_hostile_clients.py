@@ -199,6 +199,7 @@ LARGE = {
 def test_a_header_that_is_too_large(case: Case, request_: bytes, step: int) -> None:
     """RFC 6585 5: 431, as soon as it is too large."""
     client = case.connect()
+    before = case.door.metric('gripproxy_requests_total{status="4xx"}')
     request_ = request_.replace(b"{host}", case.host.encode())
     for start in range(0, len(request_), step):
         client.send(request_[start : start + step])
@@ -207,6 +208,7 @@ def test_a_header_that_is_too_large(case: Case, request_: bytes, step: int) -> N
     assert 431 == client.read_response().status
     assert client.ended()
     assert 1 == len(case.door.new_log().splitlines())
+    assert before + 1 == case.door.metric('gripproxy_requests_total{status="4xx"}')
 
 
 def test_a_header_that_is_too_large_behind_another_request(case: Case) -> None:
