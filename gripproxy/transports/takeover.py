@@ -7,9 +7,9 @@ aiohttp's `RequestHandler` is detached and freed. When the hold is over and the 
 
 So that no byte of that request is lost in aiohttp, it gets one request at a time; `pieces.py` has where they end.
 
-These are public names of aiohttp (`web.Server`, `web.RequestHandler`, `connection_made`, `connection_lost`,
-`data_received`), but not their documented use: the whole of it is in this file, and
-`tests/unit/transports/test_takeover.py` fails loudly when a new aiohttp behaves differently.
+Some of it is public names of aiohttp (`web.Server`, `web.RequestHandler`, `connection_made`, `connection_lost`,
+`data_received`) in a use that is not documented, some is private. All of it is in this file; pyproject.toml lets in no
+other minor version, and `tests/unit/transports/test_takeover.py` fails loudly when a new one behaves differently.
 """
 
 import asyncio
