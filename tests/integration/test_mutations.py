@@ -15,7 +15,7 @@ TEMPLATES = [
 ]
 SPECIAL = b"\r\n\t \0\x0b\x7f\xff:,;=0159aZ/?#@-_+\"'"
 is_line = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*").fullmatch
-is_request = re.compile(rb"[A-Z-]+ [\x21-\x7e\x80-\xff]+ HTTP/1\.1").fullmatch
+is_request = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64} [\x21-\x7e\x80-\xff]+ HTTP/1\.1").fullmatch
 
 
 def mutate(data: bytes) -> bytes:
