@@ -406,7 +406,7 @@ def _rules(routes: Iterable[Route], is_websocket: bool, is_secure: bool) -> _Rul
 
 
 def host_name(field: str) -> str:
-    """A Host field without port and final dot, in lower case."""
+    """A Host field without port and final dot, in lower case; what is no host is that of no route but ``*``."""
     if field.startswith("["):
-        return (field.partition("]")[0] + "]").lower()
+        return field[: field.find("]") + 1 or None].lower()
     return field.partition(":")[0].lower().rstrip(".")

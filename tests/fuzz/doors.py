@@ -132,7 +132,7 @@ def route_matches(data: bytes) -> None:
     route = _ROUTES.match(host, path)
     if route is None:
         return
-    assert route.path == "/" or path.startswith(route.path.rstrip("/"))
+    assert route.path == "/" or path.startswith(route.path.removesuffix("*").rstrip("/"))
     name = host.lower()
     assert route.host == "*" or (route.host.removeprefix("*") in name)
     assert route is _ROUTES.match(host, path)

@@ -81,6 +81,7 @@ MANY = [
         ("org", "/w", "any"),
         ("", "/a", "any-a"),
         ("[", "/", "any"),
+        ("[::1", "/six", "any"),
     ],
 )
 def test_host_and_path_find_the_most_specific_route(host: str, path: str, expected: str) -> None:
