@@ -129,14 +129,15 @@ def check_content(request: web.BaseRequest) -> None:
     if not is_publishable(content_type):
         raise RefusalError(415, f"Content-Type {content_type!r} is not JSON; send application/json.")
     encoding = encoding_of(request)
-    names = split_list(encoding.lower())
+    names = split_list(encoding.lower()) if encoding else []
     if not ENCODINGS.issuperset(names) or len(names) - names.count("identity") > 1:
         raise RefusalError(415, f"Content-Encoding {encoding!r} is not decoded; send gzip, deflate or none.")
 
 
 def encoding_of(request: web.BaseRequest) -> str:
     """Return how the body is encoded, "" where it is not."""
-    return ", ".join(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
+    headers = request.headers
+    return ", ".join(headers.getall(hdrs.CONTENT_ENCODING)) if hdrs.CONTENT_ENCODING in headers else ""
 
 
 @lru_cache(maxsize=256)
