@@ -36,6 +36,7 @@ from gripproxy.subscriptions import Subscriptions
 from gripproxy.transports.frames import FrameError, Frames
 from gripproxy.transports.handshake import deflate_answer, refusal
 from gripproxy.transports.patch import PatchError, patch_body
+from gripproxy.transports.pieces import LongMethodError, Pieces
 from tests.fuzz.protocol import NOW, SECRET, signed
 from tests.fuzz.target import Target, is_clean, refusing, write_head
 
@@ -124,6 +125,34 @@ def _forward(forwarding: Forwarding, request: Any) -> None:
     # Where holds resolve their links against.
     urlsplit(f"http://{host}{target}")
     resolve_link(f"http://{host}{target}", "next")
+
+
+def pieces(data: bytes) -> None:
+    """However the bytes come, the same heads are cut, and their bytes are those that came."""
+    heads, rest = _cut(data, len(data))
+    assert (heads, rest) == _cut(data, 1) == _cut(data, 3)
+    for head, method in heads:
+        assert head.endswith(b"\r\n\r\n")
+        assert (method.encode() + head.removeprefix(b"POST") if method else head) in data
+
+
+def _cut(data: bytes, step: int) -> tuple[list[tuple[bytes, str]], bytes | None]:
+    """Return the heads with the methods that another stands for, and what is behind them; None for a long method."""
+    one, heads, begun, rest = Pieces(), [], b"", b""
+    for start in range(0, len(data), step or 1):
+        rest += data[start : start + step]
+        while rest:
+            try:
+                piece, rest = one.head(rest)
+            except LongMethodError:
+                return heads, None
+            if not piece:
+                break
+            begun += piece
+            if one.is_head_over:
+                heads.append((begun, one.method))
+                begun = b""
+    return heads, begun + rest
 
 
 def route_matches(data: bytes) -> None:
@@ -332,6 +361,16 @@ TARGETS: dict[str, Target] = {
             b"POST /b HTTP/1.1\r\nHost: x.a.example:80\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
         ),
         (b"Host: ", b"Connection: ", b"Transfer-Encoding: chunked\r\n", b"X-Forwarded-Proto: ", b"http://"),
+    ),
+    "pieces": Target(
+        pieces,
+        ("test_forwarding", "transports.test_pieces"),
+        _head,
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nFROB /b HTTP/1.1\r\nA: \r\r\n\r\nGET",
+            b"\x16\x03\x01\r\n\r\nGET\t/\r\n\r\n" + b"x" * 70,
+        ),
+        (b"\r\n\r\n", b"GET ", b"FROB ", b"\r\n"),
     ),
     "routes": Target(
         route_matches,
