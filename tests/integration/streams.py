@@ -1,11 +1,12 @@
 """A backend that holds every request as a stream, and clients that are held."""
 
 import http.client
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from tests.integration.serving import serving
 
 LIMIT = 10.0  # seconds that a test waits for an answer
 
@@ -29,14 +30,8 @@ class Holder(BaseHTTPRequestHandler):
 @contextmanager
 def holding_backend() -> Iterator[str]:
     """Runs the backend; gives its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Holder)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Holder)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 class Stream:

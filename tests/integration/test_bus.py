@@ -20,6 +20,7 @@ import pytest
 from tests.integration.certificates import make_authority
 from tests.integration.conftest import ROOT, Proxy
 from tests.integration.processes import Process, Processes
+from tests.integration.serving import serving
 from tests.integration.streams import Stream, holding_backend
 from tests.ports import free_port
 
@@ -423,13 +424,8 @@ class Poller(BaseHTTPRequestHandler):
 def polls() -> Iterator[str]:
     """A backend of long-polls."""
     Poller.asked = 0
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Poller)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Poller)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def held(proxy: Proxy) -> http.client.HTTPConnection:

@@ -17,6 +17,7 @@ import pytest
 from tests.integration.door import LABEL, Client, Door, route, start_door
 from tests.integration.processes import Processes
 from tests.integration.raw_backend import RawBackend
+from tests.integration.serving import serving
 
 ACTIONS = 120
 PATIENCE = 15.0  # seconds until what follows from an action is counted
@@ -65,14 +66,8 @@ class Backend(BaseHTTPRequestHandler):
 @pytest.fixture
 def backend() -> Iterator[ThreadingHTTPServer]:
     Backend.asked.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Backend)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import signal
 import socket
 import ssl
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from tests.integration.certificates import Authority, make_authority
 from tests.integration.door import ROOT, Client, Door, route, start_door, tls_client
 from tests.integration.processes import Processes
 from tests.integration.raw_backend import DEADLINE, OK, Peer, RawBackend
+from tests.integration.serving import serving
 from tests.ports import free_port
 
 KEY, OTHER = "the first secret, of thirty-two bytes", "the second secret, of thirty-two too"
@@ -581,12 +581,8 @@ def https_backend(certificate: str) -> Iterator[ThreadingHTTPServer]:
     context.load_cert_chain(certificate)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Greeter)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 def test_two_hundred_reloads_leave_nothing_behind(
