@@ -35,8 +35,9 @@ from gripproxy.routes import Route, Routes, host_name
 from gripproxy.transports import bodies
 from gripproxy.transports.bodies import BodyRefusedError
 from gripproxy.transports.client import Client, client_of
+from gripproxy.transports.connections import Connections
 from gripproxy.transports.holds import Holds
-from gripproxy.transports.takeover import CLOSED, Connections
+from gripproxy.transports.takeover import CLOSED
 
 log = logging.getLogger("gripproxy.proxy")
 access = logging.getLogger("gripproxy.access")

@@ -39,8 +39,8 @@ from gripproxy.resolved import Resolved, resolve_config
 from gripproxy.routes import Route, Routes
 from gripproxy.sessions import Sessions
 from gripproxy.subscriptions import Subscriptions
+from gripproxy.transports.connections import Connections
 from gripproxy.transports.holds import Holds
-from gripproxy.transports.takeover import Connections
 from gripproxy.transports.wheel import Wheel
 from gripproxy.zeromq import Zeromq
 

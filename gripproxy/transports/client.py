@@ -15,8 +15,9 @@ from gripproxy.grip import wire
 from gripproxy.grip.cors import Cors
 from gripproxy.grip.fields import HOP_BY_HOP, Fields, connection_options
 from gripproxy.routes import log_extra
+from gripproxy.transports.connections import Connections
 from gripproxy.transports.held import FLOW_HIGH, Held, Idle
-from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Connections, Sent
+from gripproxy.transports.takeover import CLOSED, KEPT, ClientConnection, Sent
 from gripproxy.transports.wheel import Wheel
 
 # SO_LINGER on, for no time: closing resets.

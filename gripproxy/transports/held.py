@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 from gripproxy.hub import GONE, Transport
-from gripproxy.transports.takeover import Connections
+from gripproxy.transports.connections import Connections
 
 # Bytes that a client may send while it is held, kept for the next request; beyond this its socket is not read.
 RECEIVED_MAX = 65_536

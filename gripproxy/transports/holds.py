@@ -19,9 +19,9 @@ from gripproxy.routes import Route
 from gripproxy.sessions import Sessions
 from gripproxy.transports import Outcome
 from gripproxy.transports.answers import Answers
+from gripproxy.transports.connections import Connections
 from gripproxy.transports.held import Held, peer_of
 from gripproxy.transports.line import Line
-from gripproxy.transports.takeover import Connections
 from gripproxy.transports.wheel import Wheel
 
 log = logging.getLogger("gripproxy.hold")

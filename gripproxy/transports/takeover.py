@@ -15,7 +15,7 @@ other minor version, and `tests/unit/transports/test_takeover.py` fails loudly w
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.http import HttpRequestParser, RawRequestMessage
@@ -25,7 +25,6 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, _ErrInfo
 
 from gripproxy.grip.wire import encode_response
 from gripproxy.transports.pieces import LongMethodError, Pieces
-from gripproxy.transports.refusal import Refusal
 
 log = logging.getLogger("gripproxy.client")
 
@@ -65,96 +64,11 @@ KEPT = Sent(keep_alive=True)
 CLOSED = Sent(keep_alive=False)
 
 
-class Arrival(asyncio.Protocol):
-    """The protocol of a socket until it is a connection.
+class Door(Protocol):
+    """Where a connection came in, as far as it tells there what becomes of it; see `connections.Connections`."""
 
-    Over TLS a handshake comes first, and one that fails is told to nobody. So nothing is counted or made before.
-    """
-
-    __slots__ = ("_server",)
-
-    def __init__(self, server: "Connections") -> None:
-        self._server = server
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Give the connection a protocol of its own."""
-        self._server.admit(cast("asyncio.Transport", transport))
-
-
-class Connections(web.Server):
-    """An aiohttp server whose connections can be taken over; ``limit`` is how many it has at a time, 0 for any number.
-
-    ``accepted`` and ``refused`` count connections; ``open`` is how many there are, whoever serves them.
-    ``on_malformed`` is told the status of each answer to what is no request for the handler.
-    """
-
-    def __init__(
-        self, handler: Any, *, limit: int = 0, on_malformed: Callable[[int], None] | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(handler, **kwargs)
-        self.on_malformed = on_malformed
-        self._limit = limit
-        self._is_full = False
-        self._is_stopping = False
-        self._refusals: set[Refusal] = set()
-        self.accepted = 0
-        self.refused = 0
-        self.open = 0
-
-    def configure(self, limit: int, keepalive_timeout: float, header_max: int) -> None:
-        """Take other settings for the connections that come from now on."""
-        self._limit = limit
-        self._is_full = False
-        self._kwargs |= {
-            "keepalive_timeout": keepalive_timeout,
-            "max_line_size": header_max,
-            "max_field_size": header_max,
-        }
-
-    def accept(self) -> asyncio.Protocol:
-        """Return the protocol of a socket that was accepted."""
-        return Arrival(self)
-
-    def admit(self, transport: asyncio.Transport) -> None:
-        """Serve a connection that has come about, or refuse it, where there is no room."""
-        protocol: ClientConnection | Refusal
-        if self._has_room():
-            if self.open < 0.9 * self._limit:
-                self._is_full = False  # worth another line when it happens again
-            self.accepted += 1
-            self.open += 1
-            protocol = self()
-        else:
-            protocol = Refusal(self._loop, self._refusals)
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-
-    def _has_room(self) -> bool:
-        if not self._limit or self.open < self._limit:
-            return True
-        if not self._is_full:
-            log.warning("clients are refused: there are %d, as many as may be (limits.connections)", self.open)
-        self._is_full = True
-        self.refused += 1
-        return False
-
-    def __call__(self) -> "ClientConnection":
-        return ClientConnection(self, loop=self._loop, **self._kwargs)
-
-    def give(self, transport: asyncio.Transport, received: bytes) -> None:
-        """Have aiohttp serve a connection (again), beginning with the bytes that the client sent meanwhile."""
-        connection = self()
-        transport.set_write_buffer_limits()
-        transport.set_protocol(connection)
-        connection.connection_made(transport)
-        connection.data_received(received)
-        if self._is_stopping:
-            connection.close()
-
-    def pre_shutdown(self) -> None:
-        """Close the connections that wait for a request, and each of the others behind the answer to its own."""
-        self._is_stopping = True
-        super().pre_shutdown()
+    open: int
+    on_malformed: Callable[[int], None] | None
 
 
 class ClientConnection(web.RequestHandler):
@@ -167,6 +81,7 @@ class ClientConnection(web.RequestHandler):
     __slots__ = (
         "_behind",
         "_body",
+        "_door",
         "_end",
         "_is_broken",
         "_is_busy",
@@ -176,8 +91,9 @@ class ClientConnection(web.RequestHandler):
         "is_last",
     )
 
-    def __init__(self, manager: web.Server, **kwargs: Any) -> None:
+    def __init__(self, manager: web.Server, *, door: Door, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
+        self._door = door
         self._pieces = Pieces()
         # What came behind the request in hand.
         self._behind = b""
@@ -366,8 +282,8 @@ class ClientConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note that the client is gone; aiohttp has let go of the transport already where it closed it itself."""
-        if isinstance(self._manager, Connections):
-            self._manager.open -= 1
+        if self._manager is not None:
+            self._door.open -= 1
         super().connection_lost(exc)
 
     def detach(self) -> asyncio.Transport:
@@ -380,8 +296,8 @@ class ClientConnection(web.RequestHandler):
         self.transport = None
         # The task is running this very code and ends by itself; without this, aiohttp would cancel it.
         self._task_handler = None
-        if isinstance(self._manager, Connections):
-            self._manager.open += 1  # it is aiohttp that loses it, not the proxy
+        if self._manager is not None:
+            self._door.open += 1  # it is aiohttp that loses it, not the proxy
         self.connection_lost(None)
         return transport
 
@@ -399,8 +315,8 @@ class ClientConnection(web.RequestHandler):
             kind = "not HTTP" if isinstance(exc, BadHttpMethod) else str(message or exc).partition("\n")[0]
             extra = {"peer": request.remote or "unix"}
             log.info("%s: refused a malformed request: %s", request.remote, kind[:200], extra=extra)
-            if isinstance(self._manager, Connections) and self._manager.on_malformed is not None:
-                self._manager.on_malformed(status)
+            if self._door.on_malformed is not None:
+                self._door.on_malformed(status)
         else:
             log.error("%s: a fault of the proxy", request.remote, exc_info=exc)
             text = b"Internal error.\n"

@@ -6,9 +6,13 @@ from typing import Any
 
 from aiohttp import web
 
-from gripproxy.transports.takeover import KEPT, Connections
+from gripproxy.transports.connections import Connections
+from gripproxy.transports.takeover import KEPT
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+HALF = (GET % 2)[:5]
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
